@@ -1,0 +1,135 @@
+package entropy
+
+import (
+	"fmt"
+	"time"
+)
+
+// EndLease says that an assignment's lease has ended without a completion.
+type EndLease struct {
+	AssignmentID AssignmentID
+	Cause        Cause
+	Message      string
+	Uncounted    bool // an outage, not the job's or the worker's doing: spend no budget
+	Eligible     int  // how many workers could run the job now: the poison guard needs it
+}
+
+func (c EndLease) decide(j *Job, now time.Time) (Decision, error) {
+	if j.Lease == nil || j.Lease.AssignmentID != c.AssignmentID {
+		return Decision{Repeat: true}, nil
+	}
+	if !j.Lease.Acked {
+		return one(JobReleased, now, JobAttrs{AssignmentID: c.AssignmentID, WorkerID: j.Lease.WorkerID, Cause: c.Cause, Message: cut(c.Message)}), nil
+	}
+	if j.CancelRequested {
+		return one(JobCanceled, now, JobAttrs{Reason: ReasonCancel, Cause: c.Cause, Message: "its lease ended after the cancel request"}), nil
+	}
+	return j.lose(JobAttrs{AssignmentID: c.AssignmentID, WorkerID: j.Lease.WorkerID, Reason: ReasonLost, Cause: c.Cause, Message: cut(c.Message)}, !c.Uncounted, c.Eligible, now), nil
+}
+
+// lose ends the running attempt as lost and decides what comes next. A is the
+// job.lost event; counted says whether it spends the budget of losses.
+func (j *Job) lose(a JobAttrs, counted bool, eligible int, now time.Time) Decision {
+	losses, distinct := j.Losses, len(j.LossOn)
+	if counted {
+		a.Counted = CountLoss
+		losses++
+		if !contains(j.LossOn, a.WorkerID) {
+			distinct++
+		}
+	}
+	spent := losses >= j.Spec.Retry.maxLosses()
+	poisoned := spent && distinct >= min(2, max(eligible, 1))
+	if spent && !poisoned {
+		a.Exclude = true // the next attempt must tell whether the job or this worker is to blame
+	}
+	d := one(JobLost, now, a)
+	switch {
+	case due(j.Spec.NotAfter, now):
+		d.Events = append(d.Events, JobEvent{JobFailed, now, JobAttrs{Reason: ReasonDeadline, Message: "its deadline passed before it finished"}})
+	case j.Spec.Retry.NoRetry && final(a.Cause):
+		d.Events = append(d.Events, JobEvent{JobFailed, now, JobAttrs{Reason: ReasonLost, Message: "its worker lost it and it may not run again"}})
+	case j.Spec.Retry.NoRetry:
+		// It waits in state lost for its worker's word; see WakeAt.
+	case counted && poisoned:
+		d.Events = append(d.Events, JobEvent{JobFailed, now, JobAttrs{Reason: failReason(a.Cause),
+			Message: fmt.Sprintf("lost %d times on %d workers; last: %s", losses, distinct, orDefault(a.Message, string(a.Cause)))}})
+	default:
+		d.Events = append(d.Events, j.retrying(now, j.Failures+losses))
+	}
+	return d
+}
+
+func due(t *time.Time, now time.Time) bool { return t != nil && !t.After(now) }
+
+// final reports whether after a loss of this cause no word can come any more.
+func final(c Cause) bool {
+	return c == CauseRebooted || c == CauseForgotten || c == CauseWorkerError || c == CauseContract
+}
+
+func failReason(c Cause) Reason {
+	if c == CauseWorkerError {
+		return ReasonWorkerError
+	}
+	return ReasonLost
+}
+
+func (j *Job) retrying(now time.Time, ended int) JobEvent {
+	delay := j.Spec.Retry.Delay(ended, string(j.ID))
+	at := now.Add(max(delay, j.Spec.Disconnect.ReassignAfter.D())).Truncate(time.Millisecond)
+	return JobEvent{JobRetrying, now, JobAttrs{RetryAt: &at}}
+}
+
+func contains(ws []WorkerID, w WorkerID) bool {
+	for _, x := range ws {
+		if x == w {
+			return true
+		}
+	}
+	return false
+}
+
+// Reattach says that a worker still runs an assignment: a heartbeat or a
+// registration named it. The verdict is VerdictKeep when it holds the lease,
+// VerdictReattached when it gets it back, VerdictReport when the job is over by
+// this very assignment, VerdictStop when it must end.
+type Reattach struct {
+	AssignmentID AssignmentID
+	WorkerID     WorkerID
+	Incarnation  uint64
+	TTL          time.Duration
+}
+
+func (c Reattach) decide(j *Job, now time.Time) (Decision, error) {
+	t, err := j.own(c.AssignmentID, c.WorkerID)
+	switch {
+	case err != nil || t.StartedAt == nil:
+		return Decision{Verdict: VerdictStop}, nil
+	case j.Lease != nil && j.Lease.AssignmentID == c.AssignmentID:
+		return Decision{Verdict: VerdictKeep, Stop: j.wantsStop(now)}, nil
+	case !j.canReturn(t):
+		return Decision{Verdict: VerdictStop}, nil
+	}
+	d := one(JobReattached, now, JobAttrs{AssignmentID: c.AssignmentID, WorkerID: c.WorkerID, Incarnation: c.Incarnation, TTL: Duration(c.TTL)})
+	d.Verdict, d.Stop = VerdictReattached, j.wantsStop(now)
+	return d, nil
+}
+
+// canReturn reports whether a lost attempt may still be heard: it is the last
+// that was ACKed, nothing decided it, and the job is not over.
+func (j *Job) canReturn(t *Attempt) bool {
+	return !j.State.Terminal() && t.AssignmentID == j.LastAcked && t.End == EndLost && t.Answer == ""
+}
+
+// wantsStop returns why the running assignment should be stopped, or "".
+func (j *Job) wantsStop(now time.Time) Reason {
+	switch {
+	case j.CancelRequested:
+		return ReasonCancel
+	case due(j.Spec.NotAfter, now):
+		return ReasonDeadline
+	case j.PreemptRequested:
+		return ReasonPreempt
+	}
+	return ""
+}

@@ -1,0 +1,105 @@
+package entropy
+
+// Transition is one row of a lifecycle table: in state From, Event leads to To.
+type Transition struct {
+	From  State // "" before the job exists
+	Event string
+	To    State
+	Note  string
+}
+
+// JobTransitions is the only source of which event may follow which state. Every
+// pair that is not in it is refused. docs/LIFECYCLE.md is generated from it.
+var JobTransitions = []Transition{
+	{"", JobSubmitted, Scheduled, "its time is still ahead"},
+	{"", JobSubmitted, Pending, ""},
+	{Scheduled, JobEligible, Pending, "its time has come"},
+	{Pending, JobAssigned, Assigned, "attempt += 1, fresh assignment, lease granted"},
+	{Assigned, JobStarted, Running, "the worker's ACK"},
+	{Assigned, JobReleased, Pending, "no ACK in time, or the worker refused"},
+	{Assigned, JobLost, Lost, "the lease ended"},
+	{Running, JobLost, Lost, "the lease ended, or the worker broke"},
+	{Lost, JobRetrying, Retrying, "the policy allows another attempt"},
+	{Lost, JobReattached, Running, "the old worker is back and the job never stopped"},
+	{Retrying, JobReattached, Running, ""},
+	{Pending, JobReattached, Running, ""},
+	{Assigned, JobReattached, Running, "revokes the successor that was not ACKed"},
+	{Running, JobAttemptFailed, Retrying, "failures remain"},
+	{Running, JobPreempted, Pending, "the process tree is confirmed gone, or the lease has ended"},
+	{Retrying, JobRequeued, Pending, "the backoff is over"},
+
+	{Running, JobSucceeded, Succeeded, ""},
+	{Lost, JobSucceeded, Succeeded, "a late valid result"},
+	{Retrying, JobSucceeded, Succeeded, "a late valid result"},
+	{Pending, JobSucceeded, Succeeded, "a late valid result"},
+	{Assigned, JobSucceeded, Succeeded, "a late valid result; revokes the successor that was not ACKed"},
+
+	{Scheduled, JobFailed, Failed, ""},
+	{Pending, JobFailed, Failed, ""},
+	{Assigned, JobFailed, Failed, ""},
+	{Running, JobFailed, Failed, ""},
+	{Lost, JobFailed, Failed, ""},
+	{Retrying, JobFailed, Failed, ""},
+	{Scheduled, JobCanceled, Canceled, ""},
+	{Pending, JobCanceled, Canceled, ""},
+	{Assigned, JobCanceled, Canceled, ""},
+	{Running, JobCanceled, Canceled, "the process tree is confirmed gone, or the lease has ended"},
+	{Lost, JobCanceled, Canceled, ""},
+	{Retrying, JobCanceled, Canceled, ""},
+
+	// Facts that leave the state as it is.
+	{Running, JobCancelRequested, Running, ""},
+	{Lost, JobLateFailure, Lost, "the loss turns out to be a failure"},
+	{Retrying, JobLateFailure, Retrying, ""},
+	{Pending, JobLateFailure, Pending, ""},
+	{Assigned, JobLateFailure, Assigned, ""},
+	{Scheduled, JobEvidence, Scheduled, "a completion that was judged and not applied"},
+	{Pending, JobEvidence, Pending, ""},
+	{Assigned, JobEvidence, Assigned, ""},
+	{Running, JobEvidence, Running, ""},
+	{Lost, JobEvidence, Lost, ""},
+	{Retrying, JobEvidence, Retrying, ""},
+	{Succeeded, JobEvidence, Succeeded, ""},
+	{Failed, JobEvidence, Failed, ""},
+	{Canceled, JobEvidence, Canceled, ""},
+}
+
+// JobEventTypes lists every event type of a job, in the order of the table.
+var JobEventTypes = []string{
+	JobSubmitted, JobEligible, JobAssigned, JobStarted, JobReleased, JobLost, JobRetrying, JobReattached,
+	JobAttemptFailed, JobPreempted, JobRequeued, JobSucceeded, JobFailed, JobCanceled,
+	JobCancelRequested, JobLateFailure, JobEvidence,
+}
+
+type stateEvent struct {
+	from  State
+	event string
+}
+
+var jobNext = func() map[stateEvent][]State {
+	m := make(map[stateEvent][]State, len(JobTransitions))
+	for _, t := range JobTransitions {
+		k := stateEvent{t.From, t.Event}
+		m[k] = append(m[k], t.To)
+	}
+	return m
+}()
+
+// NextState returns the state that the table gives for event in state from. A
+// submission has two; want chooses between them and is ignored otherwise. It
+// reports false for a pair that is not in the table.
+func NextState(from State, event string, want State) (State, bool) {
+	next := jobNext[stateEvent{from, event}]
+	switch len(next) {
+	case 0:
+		return "", false
+	case 1:
+		return next[0], true
+	}
+	for _, s := range next {
+		if s == want {
+			return s, true
+		}
+	}
+	return "", false
+}
