@@ -1,0 +1,222 @@
+package job
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/es"
+)
+
+// Journal is what the actor needs of the journal.
+type Journal interface {
+	Append(ctx context.Context, changes ...entropy.Change) (entropy.Position, error)
+	Job(ctx context.Context, id entropy.JobID) (*entropy.Job, error)
+}
+
+// Fleet is what the actor needs to know of the workers. Its methods do not block.
+type Fleet interface {
+	// Eligible returns how many workers could run the spec now.
+	Eligible(spec *entropy.JobSpec) int
+	// NobodyLeft reports whether every known worker that could run the job is
+	// excluded from it, counting also as excluded.
+	NobodyLeft(j *entropy.Job, also entropy.WorkerID) bool
+	// Stop asks a worker to end an assignment.
+	Stop(w entropy.WorkerID, d entropy.StopDirective)
+}
+
+// Config is what all job actors share. Every field is required.
+type Config struct {
+	Journal   Journal
+	Fleet     Fleet
+	Now       func() time.Time
+	Listening func() time.Duration // see fleet.Listening
+	TTL       time.Duration        // of a reattached lease
+	Logger    *slog.Logger
+}
+
+// postponed is how long an expiry waits that could not be written to the journal.
+const postponed = 2 * time.Second
+
+// Actor is the actor of one job.
+type Actor struct {
+	cfg *Config
+	id  entropy.JobID
+
+	job *entropy.Job // nil: not loaded
+
+	// Of the live lease.
+	assignment entropy.AssignmentID
+	renewedAt  time.Duration // listening time
+	ackBy      time.Time     // zero once ACKed
+	timer      *time.Timer
+}
+
+// New returns the actor of a job; it loads its state at its first message.
+func New(cfg *Config, id entropy.JobID) *Actor { return &Actor{cfg: cfg, id: id} }
+
+// tick is the lease timer's message.
+type tick struct{ assignment entropy.AssignmentID }
+
+// Receive handles one message.
+func (a *Actor) Receive(c *es.Context) {
+	switch m := c.Message().(type) {
+	case *Command:
+		c.Reply(a.onCommand(c, m))
+	case *Offer:
+		a.onOffer(c, m)
+	case *Renew:
+		a.onRenew(c, m)
+	case *MayAccept:
+		c.Reply(nil, a.onMayAccept(c, m))
+	case *Revive:
+		a.onRevive(c, m)
+	case tick:
+		a.onTick(c, m)
+	case es.Started:
+		if m.Again {
+			a.onRevive(c, &Revive{RenewedAt: a.cfg.Listening()})
+		}
+	case es.Stopped:
+		a.stopTimer()
+	}
+}
+
+// Idle reports that a job without a lease has nothing to wait for; an ended one
+// need not even linger.
+func (a *Actor) Idle() (idle, now bool) {
+	if a.job == nil {
+		return true, true
+	}
+	return a.job.Lease == nil, a.job.State.Terminal()
+}
+
+func (a *Actor) onCommand(c *es.Context, m *Command) (*Outcome, error) {
+	if m.Fresh && a.job == nil {
+		a.job = &entropy.Job{ID: a.id}
+	}
+	d, err := a.execute(c, m.Cmd, m.Operation)
+	if err != nil {
+		return nil, err
+	}
+	return &Outcome{Job: a.job, Decision: d}, nil
+}
+
+// execute is the loop of the fabric: load, decide, append, apply. It returns when
+// the decision is durable.
+func (a *Actor) execute(c *es.Context, cmd entropy.JobCommand, op *entropy.OperationRecord) (entropy.Decision, error) {
+	for again := false; ; again = true {
+		if err := a.reload(c); err != nil {
+			return entropy.Decision{}, err
+		}
+		d, err := a.job.Decide(a.informed(cmd), a.cfg.Now())
+		if err != nil {
+			return d, err
+		}
+		if err = a.commit(d.Events, op); err == nil {
+			a.follow(c, &d)
+			return d, nil
+		}
+		// Another writer, or a job that was thought new: look again, once.
+		if entropy.ErrorCode(err) != entropy.CodeConflict || again {
+			return entropy.Decision{}, err
+		}
+	}
+}
+
+// informed completes a command with what only the fleet knows.
+func (a *Actor) informed(cmd entropy.JobCommand) entropy.JobCommand {
+	switch m := cmd.(type) {
+	case entropy.EndLease:
+		m.Eligible = a.cfg.Fleet.Eligible(&a.job.Spec)
+		return m
+	case entropy.Complete:
+		m.Eligible = a.cfg.Fleet.Eligible(&a.job.Spec)
+		return m
+	case entropy.Release:
+		m.NobodyLeft = m.Cause == entropy.CauseRefused && a.cfg.Fleet.NobodyLeft(a.job, m.WorkerID)
+		return m
+	}
+	return cmd
+}
+
+// reload loads the state if it is not there, and brings the timer in line with it.
+func (a *Actor) reload(c *es.Context) error {
+	if a.job != nil {
+		return nil
+	}
+	if err := a.load(); err != nil {
+		return err
+	}
+	a.follow(c, &entropy.Decision{})
+	return nil
+}
+
+func (a *Actor) load() error {
+	if a.job != nil {
+		return nil
+	}
+	j, err := a.cfg.Journal.Job(context.Background(), a.id)
+	switch {
+	case err == nil:
+		a.job = j
+	case entropy.ErrorCode(err) == entropy.CodeNotFound:
+		a.job = &entropy.Job{ID: a.id}
+	default:
+		return err
+	}
+	return nil
+}
+
+// commit makes events durable and then applies them. On an error whose outcome
+// is unknown the state is dropped, so that the next message reads it anew.
+func (a *Actor) commit(events []entropy.JobEvent, op *entropy.OperationRecord) error {
+	if len(events) == 0 {
+		return nil
+	}
+	next, err := a.job.Next(events)
+	if err != nil {
+		panic(err) // Decide must never emit what Apply refuses
+	}
+	ch := entropy.Change{Entity: entropy.Entity(entropy.KindJob, string(a.id)), Expected: a.job.Version,
+		Before: a.job, State: next, Operation: op, Events: make([]entropy.Event, len(events))}
+	for i := range events {
+		if ch.Events[i], err = events[i].Envelope(); err != nil {
+			return err
+		}
+	}
+	if _, err = a.cfg.Journal.Append(context.Background(), ch); err != nil {
+		if entropy.ErrorCode(err) != entropy.CodeDiskFull {
+			a.job = nil
+		}
+		return err
+	}
+	a.job = next
+	return nil
+}
+
+// follow brings the timer in line with the lease and passes on a stop.
+func (a *Actor) follow(c *es.Context, d *entropy.Decision) {
+	l := a.job.Lease
+	switch {
+	case l == nil:
+		a.stopTimer()
+		a.assignment = ""
+	case l.AssignmentID != a.assignment:
+		a.assignment, a.renewedAt = l.AssignmentID, a.cfg.Listening()
+		a.ackBy = time.Time{}
+		if !l.Acked {
+			a.ackBy = a.cfg.Now().Add(a.ackTimeout())
+		}
+		a.arm(c)
+	case l.Acked && !a.ackBy.IsZero(): // the ACK renews the lease
+		a.ackBy, a.renewedAt = time.Time{}, a.cfg.Listening()
+		a.arm(c)
+	}
+	if d.Stop != "" && l != nil {
+		a.cfg.Fleet.Stop(l.WorkerID, entropy.StopDirective{AssignmentID: l.AssignmentID, Reason: d.Stop})
+	}
+}
+
+func (a *Actor) ackTimeout() time.Duration { return a.job.Spec.AckTimeoutOrDefault() }

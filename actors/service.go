@@ -1,0 +1,314 @@
+package actors
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/es"
+	"github.com/entropy-fabric/entropy/actors/fleet"
+	"github.com/entropy-fabric/entropy/actors/job"
+)
+
+// Submit implements entropy.Service.
+func (s *System) Submit(ctx context.Context, subs []entropy.Submission) ([]entropy.SubmitResult, error) {
+	if len(subs) > entropy.MaxBatch {
+		return nil, entropy.Errorf(entropy.CodeTooLarge, "%d submissions in one call, at most %d are allowed", len(subs), entropy.MaxBatch)
+	}
+	if err := s.writable(); err != nil {
+		return nil, err
+	}
+	principal := entropy.PrincipalFrom(ctx).String()
+	results := make([]entropy.SubmitResult, len(subs))
+	questions := make([]es.Question, len(subs))
+	asked := make([]bool, len(subs))
+	for i := range subs {
+		cmd, id, err := s.submission(&subs[i], principal)
+		if err != nil {
+			results[i].Error = entropy.AsError(err)
+			continue
+		}
+		results[i].ID = id
+		questions[i], asked[i] = s.jobs.Ask(ctx, string(id), cmd), true
+	}
+	for i := range subs {
+		if !asked[i] {
+			continue
+		}
+		out, err := await(ctx, questions[i])
+		if err != nil {
+			results[i].Error = entropy.AsError(err)
+			continue
+		}
+		results[i].Created = !out.Decision.Repeat
+	}
+	return results, nil
+}
+
+// submission checks one submission and returns the command and the job's ID.
+func (s *System) submission(sub *entropy.Submission, principal string) (*job.Command, entropy.JobID, error) {
+	id, fresh := sub.ID, false
+	switch {
+	case id != "" && sub.IdempotencyKey != "":
+		return nil, "", entropy.Errorf(entropy.CodeInvalid, "a submission has an id or an idempotency_key, not both")
+	case id != "":
+		if err := entropy.ValidateID("job id", string(id)); err != nil {
+			return nil, "", err
+		}
+	case len(sub.IdempotencyKey) > 256:
+		return nil, "", entropy.Errorf(entropy.CodeInvalid, "idempotency_key has %d bytes, at most 256 are allowed", len(sub.IdempotencyKey))
+	case sub.IdempotencyKey != "":
+		id = derivedID("submit", principal, sub.IdempotencyKey)
+	default:
+		id, fresh = entropy.JobID(entropy.NewID()), true
+	}
+	if err := sub.Spec.Validate(); err != nil {
+		return nil, "", err
+	}
+	if missing := s.missingInputs(&sub.Spec); missing != "" {
+		return nil, "", entropy.Errorf(entropy.CodeInvalid, "input %q is not stored", missing).WithHint("upload its content with PUT /v1/blobs/{sha256} first")
+	}
+	hash, err := sub.Spec.SpecHash()
+	if err != nil {
+		return nil, "", err
+	}
+	return &job.Command{Fresh: fresh, Cmd: entropy.Submit{Spec: sub.Spec, SpecHash: hash, Principal: principal, Operation: sub.IdempotencyKey}}, id, nil
+}
+
+func (s *System) missingInputs(spec *entropy.JobSpec) string {
+	if len(spec.Inputs) == 0 {
+		return ""
+	}
+	hashes := make([]string, len(spec.Inputs))
+	for i, in := range spec.Inputs {
+		hashes[i] = in.SHA256
+	}
+	missing := s.cfg.Store.Missing(hashes)
+	if len(missing) == 0 {
+		return ""
+	}
+	i := slices.Index(hashes, missing[0])
+	return spec.Inputs[i].Path
+}
+
+// derivedID returns the ID that belongs to a key: the same key of the same
+// principal always means the same job. It is a UUIDv8 (RFC 9562 §5.8) of a SHA-256.
+func derivedID(parts ...string) entropy.JobID {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write([]byte(p))
+		h.Write([]byte{0})
+	}
+	b := h.Sum(nil)[:16]
+	b[6], b[8] = b[6]&0x0f|0x80, b[8]&0x3f|0x80
+	x := hex.EncodeToString(b)
+	return entropy.JobID(x[:8] + "-" + x[8:12] + "-" + x[12:16] + "-" + x[16:20] + "-" + x[20:])
+}
+
+// writable refuses a call that could not be recorded.
+func (s *System) writable() error {
+	switch {
+	case s.closing.Load():
+		return entropy.Errorf(entropy.CodeUnavailable, "the control plane is stopping").WithHint("try again in a few seconds")
+	case s.cfg.Journal.ReadOnly():
+		return entropy.Errorf(entropy.CodeDiskFull, "the control plane's disk is full; nothing was recorded").
+			WithHint("free space on its data directory's file system; it resumes by itself")
+	}
+	return nil
+}
+
+// Job implements entropy.Service.
+func (s *System) Job(ctx context.Context, id entropy.JobID) (*entropy.Job, error) {
+	return s.cfg.Journal.Job(ctx, id)
+}
+
+// Jobs implements entropy.Service.
+func (s *System) Jobs(ctx context.Context, f entropy.JobFilter) (entropy.JobPage, error) {
+	return s.cfg.Journal.Jobs(ctx, f)
+}
+
+// Cancel implements entropy.Service.
+func (s *System) Cancel(ctx context.Context, id entropy.JobID, op entropy.Operation) (*entropy.Job, error) {
+	record, done, err := s.operation(ctx, op, "cancel", entropy.Entity(entropy.KindJob, string(id)))
+	if err != nil || done {
+		return s.jobUnless(ctx, id, err)
+	}
+	if _, err := s.existing(ctx, id); err != nil {
+		return nil, err
+	}
+	out, err := s.command(ctx, id, &job.Command{Operation: record, Cmd: entropy.Cancel{Message: op.Reason, Operation: op.ID}})
+	if err != nil {
+		return nil, err
+	}
+	return out.Job, nil
+}
+
+func (s *System) jobUnless(ctx context.Context, id entropy.JobID, err error) (*entropy.Job, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s.cfg.Journal.Job(ctx, id)
+}
+
+// existing returns the job, so that a command to an unknown one makes nothing.
+func (s *System) existing(ctx context.Context, id entropy.JobID) (*entropy.Job, error) {
+	if err := entropy.ValidateID("job id", string(id)); err != nil {
+		return nil, err
+	}
+	return s.cfg.Journal.Job(ctx, id)
+}
+
+// operation looks up an operation id. Done says that it was carried out already;
+// else the record is to be written with the change.
+func (s *System) operation(ctx context.Context, op entropy.Operation, verb, entity string) (record *entropy.OperationRecord, done bool, err error) {
+	if err := s.writable(); err != nil {
+		return nil, false, err
+	}
+	if op.ID == "" {
+		return nil, false, nil
+	}
+	if err := entropy.ValidateID("operation id", op.ID); err != nil {
+		return nil, false, err
+	}
+	record = &entropy.OperationRecord{Principal: entropy.PrincipalFrom(ctx).String(), ID: op.ID, Digest: verb + " " + entity, Entity: entity}
+	old, err := s.cfg.Journal.Operation(ctx, record.Principal, record.ID)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case old == nil:
+		return record, false, nil
+	case old.Digest != record.Digest:
+		return nil, false, entropy.Errorf(entropy.CodeConflict, "operation %s was already used for: %s", op.ID, old.Digest).WithHint("use a new operation id")
+	}
+	return nil, true, nil
+}
+
+// Retry implements entropy.Service.
+func (s *System) Retry(ctx context.Context, id entropy.JobID, op entropy.Operation) (*entropy.Job, error) {
+	old, err := s.existing(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if !old.State.Terminal() {
+		return nil, entropy.Errorf(entropy.CodeConflict, "job %s is %s; only an ended job can be retried", id, old.State).WithHint("cancel it first, or wait")
+	}
+	sub := entropy.Submission{Spec: old.Spec}
+	sub.Spec.RetryOf = id
+	sub.Spec.NotBefore, sub.Spec.NotAfter = nil, nil // they belong to the old job's time
+	if op.ID != "" {
+		if err := entropy.ValidateID("operation id", op.ID); err != nil {
+			return nil, err
+		}
+		sub.ID = derivedID("retry", entropy.PrincipalFrom(ctx).String(), op.ID)
+	}
+	results, err := s.Submit(ctx, []entropy.Submission{sub})
+	if err != nil {
+		return nil, err
+	}
+	if results[0].Error != nil {
+		return nil, results[0].Error
+	}
+	return s.cfg.Journal.Job(ctx, results[0].ID)
+}
+
+// Wait implements entropy.Service.
+func (s *System) Wait(ctx context.Context, ids []entropy.JobID, limit time.Duration) ([]*entropy.Job, error) {
+	if len(ids) > entropy.MaxBatch {
+		return nil, entropy.Errorf(entropy.CodeTooLarge, "%d jobs in one wait, at most %d are allowed", len(ids), entropy.MaxBatch)
+	}
+	ctx, cancel := context.WithTimeout(ctx, max(limit, 0))
+	defer cancel()
+	var ended []*entropy.Job
+	for _, id := range ids {
+		j, err := s.waitOne(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if j.State.Terminal() {
+			ended = append(ended, j)
+		}
+	}
+	return ended, nil
+}
+
+// waitOne returns the job when it is terminal or ctx has ended.
+func (s *System) waitOne(ctx context.Context, id entropy.JobID) (*entropy.Job, error) {
+	for {
+		rung, quit := s.bell.listen(entropy.Entity(entropy.KindJob, string(id)))
+		j, err := s.existing(context.WithoutCancel(ctx), id)
+		if err != nil || j.State.Terminal() || ctx.Err() != nil {
+			quit()
+			return j, err
+		}
+		select {
+		case <-rung:
+		case <-ctx.Done():
+			quit()
+		}
+	}
+}
+
+// Events implements entropy.Service.
+func (s *System) Events(ctx context.Context, f entropy.EventFilter) (entropy.EventPage, error) {
+	deadline := time.NewTimer(f.Wait)
+	defer deadline.Stop()
+	for {
+		rung, quit := s.bell.listen(anyEvent)
+		page, err := s.cfg.Journal.Events(ctx, f)
+		if err != nil || len(page.Events) > 0 || f.Wait <= 0 {
+			quit()
+			return page, err
+		}
+		f.After, f.Latest = page.Next, false
+		select {
+		case <-rung:
+		case <-deadline.C:
+			quit()
+			return page, nil
+		case <-ctx.Done():
+			quit()
+			return page, nil
+		}
+	}
+}
+
+// PutBlob implements entropy.Service.
+func (s *System) PutBlob(ctx context.Context, hash string, size int64, r io.Reader) error {
+	return s.cfg.Store.Put(ctx, hash, size, r)
+}
+
+// HasBlobs implements entropy.Service.
+func (s *System) HasBlobs(_ context.Context, hashes []string) ([]string, error) {
+	for _, h := range hashes {
+		if !entropy.ValidSHA256(h) {
+			return nil, entropy.Errorf(entropy.CodeInvalid, "%q is not a SHA-256 in lower-case hex", h)
+		}
+	}
+	return s.cfg.Store.Missing(hashes), nil
+}
+
+// Workers implements entropy.Service.
+func (s *System) Workers(context.Context) ([]entropy.WorkerInfo, error) {
+	return s.registry.List(), nil
+}
+
+// SetWorker implements entropy.Service.
+func (s *System) SetWorker(ctx context.Context, id entropy.WorkerID, mode entropy.WorkerMode, op entropy.Operation) (entropy.WorkerInfo, error) {
+	ref, ok := s.known(id)
+	if !ok {
+		return entropy.WorkerInfo{}, entropy.Errorf(entropy.CodeNotFound, "there is no worker %s", id).WithHint("entropy workers lists them")
+	}
+	record, done, err := s.operation(ctx, op, string(mode), entropy.Entity(entropy.KindWorker, string(id)))
+	if err == nil && !done {
+		_, err = ref.Ask(ctx, &fleet.SetMode{Mode: mode, Op: op, Operation: record}).Await(ctx)
+	}
+	if err != nil {
+		return entropy.WorkerInfo{}, err
+	}
+	info, _ := s.registry.Info(id)
+	return info, nil
+}

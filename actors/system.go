@@ -1,0 +1,247 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/es"
+	"github.com/entropy-fabric/entropy/actors/fleet"
+	"github.com/entropy-fabric/entropy/actors/job"
+	"github.com/entropy-fabric/entropy/actors/scheduler"
+)
+
+// System is the control plane's actors. It implements entropy.Service and
+// entropy.WorkerService. All methods are safe for concurrent use.
+type System struct {
+	cfg     Config
+	started time.Time
+
+	host      *es.System
+	jobs      *es.Shards
+	scheduler es.Ref
+	waker     es.Ref
+	registry  *fleet.Registry
+	listening *fleet.Listening
+	sessions  sessions
+
+	tally *tally
+	bell  *bell
+
+	stop    context.CancelFunc
+	stopped sync.WaitGroup
+	closing atomic.Bool
+}
+
+var (
+	_ entropy.Service       = (*System)(nil)
+	_ entropy.WorkerService = (*System)(nil)
+)
+
+// sessions are the workers' actors.
+type sessions struct {
+	mu   sync.Mutex
+	refs map[entropy.WorkerID]es.Ref
+	cfg  *fleet.Config
+}
+
+// Start recovers what the journal holds and starts the actors. When it returns,
+// every timer of before is armed again and the system serves. The caller keeps
+// the journal and the store, and closes them after the system.
+func Start(ctx context.Context, cfg Config) (*System, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	counts, err := cfg.Journal.Counts(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("count jobs: %w", err)
+	}
+	liveness, err := cfg.Journal.LoadLiveness(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load liveness: %w", err)
+	}
+	s := &System{
+		cfg: cfg, started: cfg.Now(), tally: newTally(counts), bell: newBell(),
+		host:      es.New(es.Config{Logger: cfg.Logger}),
+		registry:  fleet.NewRegistry(cfg.Heartbeat + time.Second),
+		listening: fleet.NewListening(liveness.Listening, listeningTick, cfg.Heartbeat/2, time.Now()),
+	}
+	cfg.Journal.Tap(s.onCommit)
+	if err := s.spawn(); err != nil {
+		return nil, err
+	}
+	if err := s.recover(ctx, liveness); err != nil {
+		s.Close()
+		return nil, err
+	}
+	background, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.stopped.Go(func() { s.listen(background) })
+	return s, nil
+}
+
+func (s *System) agingStep() time.Duration {
+	if s.cfg.AgingStep == 0 {
+		return scheduler.DefaultAgingStep
+	}
+	return s.cfg.AgingStep
+}
+
+func (s *System) spawn() (err error) {
+	jobs := &job.Config{Journal: s.cfg.Journal, Fleet: s.registry, Now: s.cfg.Now, Listening: s.listening.Elapsed,
+		TTL: s.cfg.LeaseTTL, Logger: s.cfg.Logger}
+	s.jobs, err = es.SpawnShards(s.host, es.ShardsConfig{Kind: entropy.KindJob, MaxResident: s.cfg.MaxResident,
+		New: func(id string) es.Actor { return job.New(jobs, entropy.JobID(id)) }})
+	if err != nil {
+		return err
+	}
+	port := &jobPort{s}
+	s.sessions = sessions{refs: make(map[entropy.WorkerID]es.Ref), cfg: &fleet.Config{
+		Registry: s.registry, Journal: s.cfg.Journal, Jobs: port, Claims: port, Listening: s.listening.Elapsed, Now: s.cfg.Now,
+		LeaseTTL: s.cfg.LeaseTTL, Heartbeat: s.cfg.Heartbeat,
+		Epoch: s.cfg.Journal.Position().Epoch, ClusterID: s.cfg.Journal.ClusterID(), Logger: s.cfg.Logger}}
+	s.scheduler, err = s.host.Spawn("scheduler", func() es.Actor {
+		return scheduler.New(scheduler.Config{Jobs: port, Load: s.loadQueued, LeaseTTL: s.cfg.LeaseTTL, Logger: s.cfg.Logger})
+	})
+	if err != nil {
+		return err
+	}
+	s.waker, err = s.host.Spawn("waker", func() es.Actor {
+		return &waker{now: s.cfg.Now, load: func(f func(entropy.JobID, time.Time) error) error {
+			return s.cfg.Journal.EachWake(context.Background(), f)
+		}, wake: func(id entropy.JobID) { s.jobs.Tell(string(id), &job.Command{Cmd: entropy.Wake{}}) }}
+	})
+	return err
+}
+
+func (s *System) loadQueued(push func(scheduler.Ready)) error {
+	return s.cfg.Journal.EachQueued(context.Background(), func(j *entropy.Job) error {
+		push(scheduler.ReadyOf(j, s.agingStep()))
+		return nil
+	})
+}
+
+// restartSlack is added to what was last known of every worker, because the last
+// saved liveness may be this much older than the last heartbeat that was
+// answered. It does not add up over restarts, so that repeated restarts do not
+// keep a dead worker's leases alive.
+const restartSlack = 2 * time.Second
+
+// recover brings the workers' actors and the leased jobs back, before any claim
+// is served.
+func (s *System) recover(ctx context.Context, l Liveness) error {
+	workers, err := s.cfg.Journal.Workers(ctx)
+	if err != nil {
+		return fmt.Errorf("load workers: %w", err)
+	}
+	heard := func(w entropy.WorkerID) time.Duration {
+		if at, ok := l.Heard[w]; ok {
+			return at + restartSlack
+		}
+		return l.Listening
+	}
+	for _, w := range workers {
+		if _, err := s.session(w.ID, w, heard(w.ID)); err != nil {
+			return err
+		}
+	}
+	return s.cfg.Journal.EachLeased(ctx, func(j *entropy.Job) error {
+		s.jobs.Tell(string(j.ID), &job.Revive{RenewedAt: heard(j.Lease.WorkerID)})
+		return nil
+	})
+}
+
+// session returns the actor of a worker, started if need be. W is its state when
+// that is known, else nil.
+func (s *System) session(id entropy.WorkerID, w *entropy.Worker, heard time.Duration) (es.Ref, error) {
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	if ref, ok := s.sessions.refs[id]; ok {
+		return ref, nil
+	}
+	if w == nil {
+		w = &entropy.Worker{ID: id}
+	}
+	ref, err := s.host.Spawn("worker-"+string(id), func() es.Actor { return fleet.NewSession(s.sessions.cfg, w, heard) })
+	if err == nil {
+		s.sessions.refs[id] = ref
+	}
+	return ref, err
+}
+
+// known returns the actor of a worker that exists.
+func (s *System) known(id entropy.WorkerID) (es.Ref, bool) {
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	ref, ok := s.sessions.refs[id]
+	return ref, ok
+}
+
+const (
+	listeningTick = 100 * time.Millisecond
+	saveInterval  = 500 * time.Millisecond // must stay below restartSlack
+)
+
+// listen drives the listening clock and saves who was heard when.
+func (s *System) listen(ctx context.Context) {
+	tick := time.NewTicker(listeningTick)
+	defer tick.Stop()
+	saving := make(chan struct{}, 1) // a slow journal must not stop the clock
+	var saved time.Duration
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.listening.Tick(now)
+		}
+		if s.listening.Elapsed()-saved < saveInterval {
+			continue
+		}
+		select {
+		case saving <- struct{}{}:
+			saved = s.listening.Elapsed()
+			s.stopped.Go(func() {
+				s.saveLiveness()
+				<-saving
+			})
+		default:
+		}
+	}
+}
+
+func (s *System) saveLiveness() {
+	l := Liveness{Listening: s.listening.Elapsed(), Heard: s.registry.Heard()}
+	if len(l.Heard) == 0 {
+		return // nobody to lose
+	}
+	if err := s.cfg.Journal.SaveLiveness(context.Background(), l); err != nil && !s.closing.Load() {
+		s.cfg.Logger.Warn("save liveness", "error", err)
+	}
+}
+
+// Close stops the actors. Calls that still wait are answered CodeUnavailable or
+// run into their own deadlines. It does not close the journal.
+func (s *System) Close() {
+	if s.closing.Swap(true) {
+		return
+	}
+	if s.stop != nil {
+		s.stop()
+	}
+	s.stopped.Wait()
+	if s.started.IsZero() {
+		return
+	}
+	s.host.Stop(s.scheduler)
+	s.host.Stop(s.waker)
+	for _, ref := range s.sessions.refs {
+		s.host.Stop(ref)
+	}
+	s.jobs.Stop(s.host)
+	s.bell.ring(anyEvent)
+}
