@@ -138,19 +138,20 @@ func (s *System) recover(ctx context.Context, l Liveness) error {
 	if err != nil {
 		return fmt.Errorf("load workers: %w", err)
 	}
-	heard := func(w entropy.WorkerID) time.Duration {
-		if at, ok := l.Heard[w]; ok {
-			return at + restartSlack
-		}
-		return l.Listening
-	}
+	heard := make(map[entropy.WorkerID]time.Duration, len(workers))
 	for _, w := range workers {
-		if _, err := s.session(w.ID, w, heard(w.ID)); err != nil {
+		at, ok := l.Heard[w.ID]
+		if !ok {
+			at = l.Listening // it registered just before the stop
+		}
+		s.registry.Remember(w.ID, at)
+		heard[w.ID] = at + restartSlack
+		if _, err := s.session(w.ID, w, heard[w.ID]); err != nil {
 			return err
 		}
 	}
 	return s.cfg.Journal.EachLeased(ctx, func(j *entropy.Job) error {
-		s.jobs.Tell(string(j.ID), &job.Revive{RenewedAt: heard(j.Lease.WorkerID)})
+		s.jobs.Tell(string(j.ID), &job.Revive{RenewedAt: heard[j.Lease.WorkerID]})
 		return nil
 	})
 }
@@ -224,8 +225,8 @@ func (s *System) saveLiveness() {
 	}
 }
 
-// Close stops the actors. Calls that still wait are answered CodeUnavailable or
-// run into their own deadlines. It does not close the journal.
+// Close stops the actors. Calls that still wait are answered CodeUnknown. It does
+// not close the journal. It is idempotent.
 func (s *System) Close() {
 	if s.closing.Swap(true) {
 		return
@@ -234,9 +235,7 @@ func (s *System) Close() {
 		s.stop()
 	}
 	s.stopped.Wait()
-	if s.started.IsZero() {
-		return
-	}
+	s.host.Close()
 	s.host.Stop(s.scheduler)
 	s.host.Stop(s.waker)
 	for _, ref := range s.sessions.refs {

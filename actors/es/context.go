@@ -104,11 +104,14 @@ func newRequest(ctx context.Context, msg any) *request {
 
 // Question is a message whose answer is awaited elsewhere, so that many can be
 // asked before the first is awaited. Never await one inside an actor.
-type Question struct{ req *request }
+type Question struct {
+	req    *request
+	closed <-chan struct{}
+}
 
 // Ask sends msg to r; the answer is had from [Question.Await].
 func (r Ref) Ask(ctx context.Context, msg any) Question {
-	q := Question{newRequest(ctx, msg)}
+	q := Question{newRequest(ctx, msg), r.sys.closed}
 	r.Tell(q.req)
 	return q
 }
@@ -118,6 +121,9 @@ func (q Question) Await(ctx context.Context) (any, error) {
 	select {
 	case r := <-q.req.reply:
 		return r.value, r.err
+	case <-q.closed:
+		return nil, entropy.Errorf(entropy.CodeUnknown, "the control plane is stopping; the outcome is unknown").
+			WithHint("repeat the call with the same identifiers")
 	case <-ctx.Done():
 		return nil, entropy.Errorf(entropy.CodeUnknown, "no answer in time (%v); the outcome is unknown", ctx.Err()).
 			WithHint("repeat the call with the same identifiers")

@@ -72,7 +72,7 @@ func (s *Shards) Tell(id string, msg any) { s.ref(id).Tell(&toEntity{id, msg}) }
 
 // Ask sends msg to an entity; the answer is had from [Question.Await].
 func (s *Shards) Ask(ctx context.Context, id string, msg any) Question {
-	q := Question{newRequest(ctx, msg)}
+	q := Question{newRequest(ctx, msg), s.refs[0].sys.closed}
 	s.Tell(id, q.req)
 	return q
 }

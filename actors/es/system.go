@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -32,6 +33,8 @@ type System struct {
 	actors *actor.ActorSystem
 	log    *slog.Logger
 	opts   []actor.PropsOption
+	closed chan struct{}
+	once   sync.Once
 }
 
 // Restarts of one actor allowed within restartWindow before it is stopped.
@@ -49,6 +52,7 @@ func New(cfg Config) *System {
 	quiet := slog.New(slog.DiscardHandler) // crashes are logged here, with their stack
 	s := &System{
 		log:    log,
+		closed: make(chan struct{}),
 		actors: actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return quiet })),
 	}
 	s.opts = append(s.opts, actor.WithSupervisor(actor.NewOneForOneStrategy(maxRestarts, restartWindow,
@@ -65,10 +69,24 @@ type Ref struct {
 	sys *System
 }
 
-// Tell sends msg and returns at once. A nil message is not sent.
+// Tell sends msg and returns at once. A nil message is not sent, and nothing is
+// sent once the system is closed.
 func (r Ref) Tell(msg any) {
-	if r.pid != nil && msg != nil {
+	if r.pid != nil && msg != nil && !r.sys.isClosed() {
 		r.sys.actors.Root.Send(r.pid, msg)
+	}
+}
+
+// Close ends all sending: timers fall silent and those who still wait for an
+// answer are told that the outcome is unknown. Stop the actors after it.
+func (s *System) Close() { s.once.Do(func() { close(s.closed) }) }
+
+func (s *System) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
 	}
 }
 

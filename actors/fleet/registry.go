@@ -24,6 +24,7 @@ type seat struct {
 	worker  *entropy.Worker // shared: nobody may change it
 	session es.Ref
 	heard   time.Duration // listening time of the last heartbeat; < 0: not since the start
+	before  time.Duration // the same, as it was known at the start
 	beat    *time.Time
 	seq     uint64
 	running int
@@ -74,15 +75,21 @@ func (r *Registry) beat(id entropy.WorkerID, h *entropy.Heartbeat, heard time.Du
 	}
 }
 
-// Heard returns the listening time of every worker's last heartbeat.
+// Remember records when a worker was last heard before the start.
+func (r *Registry) Remember(id entropy.WorkerID, heard time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seat(id).before = heard
+}
+
+// Heard returns the listening time of every worker's last heartbeat, be it of
+// before the start.
 func (r *Registry) Heard() map[entropy.WorkerID]time.Duration {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	m := make(map[entropy.WorkerID]time.Duration, len(r.workers))
 	for id, s := range r.workers {
-		if s.heard >= 0 {
-			m[id] = s.heard
-		}
+		m[id] = max(s.heard, s.before)
 	}
 	return m
 }
