@@ -120,7 +120,9 @@ func (m *memory) store(ch *entropy.Change) {
 	}
 }
 
-func (m *memory) position() entropy.Position { return entropy.Position{Epoch: 1, Seq: uint64(len(m.events))} }
+func (m *memory) position() entropy.Position {
+	return entropy.Position{Epoch: 1, Seq: uint64(len(m.events))}
+}
 
 func (m *memory) Tap(f func([]entropy.Change)) { m.taps = append(m.taps, f) }
 
@@ -232,7 +234,7 @@ func (m *memory) SaveLiveness(_ context.Context, l actors.Liveness) error {
 }
 
 func (m *memory) LoadLiveness(context.Context) (actors.Liveness, error) { return m.liveness, nil }
-func (m *memory) ClusterID() string                                    { return "test" }
+func (m *memory) ClusterID() string                                     { return "test" }
 func (m *memory) Fatal() <-chan struct{}                                { return m.fatal }
 
 func (m *memory) Position() entropy.Position {

@@ -87,16 +87,21 @@ type toEntity struct {
 
 // mayLeave is an entity's word that it is idle after the messages it has counted.
 type mayLeave struct {
-	id      string
+	from    *tenantOf
 	handled uint64
 	now     bool
 }
+
+// tenantOf identifies one life of an entity: a word of an earlier life, which may
+// have been on its way when the entity left, must not end a later one.
+type tenantOf struct{ id string }
 
 type sweep struct{}
 
 // resident is an entity in memory, as its shard sees it.
 type resident struct {
 	ref      Ref
+	life     *tenantOf
 	sent     uint64    // messages forwarded to it
 	idleAt   uint64    // sent when it last said that it was idle; 0: it never did
 	idleFrom time.Time // when it said so
@@ -129,11 +134,11 @@ func (s *shard) Receive(c *Context) {
 func (s *shard) forward(c *Context, m *toEntity) {
 	r := s.entities[m.id]
 	if r == nil {
-		id, self := m.id, c.Self()
-		r = &resident{ref: c.Spawn(s.cfg.Kind+":"+id, func() Actor {
-			return &tenant{Idler: s.cfg.New(id).(Idler), id: id, shard: self}
+		life, self := &tenantOf{m.id}, c.Self()
+		r = &resident{life: life, ref: c.Spawn(s.cfg.Kind+":"+m.id, func() Actor {
+			return &tenant{Idler: s.cfg.New(life.id).(Idler), life: life, shard: self}
 		})}
-		s.entities[id] = r
+		s.entities[m.id] = r
 		s.all.resident.Add(1)
 	}
 	r.sent++
@@ -141,12 +146,12 @@ func (s *shard) forward(c *Context, m *toEntity) {
 }
 
 func (s *shard) onIdle(c *Context, m *mayLeave) {
-	r := s.entities[m.id]
-	if r == nil || r.sent != m.handled {
+	r := s.entities[m.from.id]
+	if r == nil || r.life != m.from || r.sent != m.handled {
 		return // a message is on its way to it: it will say so again
 	}
 	if m.now || s.all.Resident() > int64(s.cfg.MaxResident) {
-		s.leave(c, m.id, r)
+		s.leave(c, m.from.id, r)
 		return
 	}
 	r.idleAt, r.idleFrom = m.handled, time.Now()
@@ -188,7 +193,7 @@ type numbered struct {
 // tenant wraps an entity: it counts messages and tells the shard about idleness.
 type tenant struct {
 	Idler
-	id      string
+	life    *tenantOf
 	shard   Ref
 	handled uint64
 }
@@ -207,7 +212,7 @@ func (t *tenant) Receive(c *Context) {
 		return
 	}
 	if idle, now := t.Idle(); idle {
-		t.shard.Tell(&mayLeave{t.id, t.handled, now})
+		t.shard.Tell(&mayLeave{t.life, t.handled, now})
 	}
 }
 

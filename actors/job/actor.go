@@ -127,18 +127,27 @@ func (a *Actor) execute(c *es.Context, cmd entropy.JobCommand, op *entropy.Opera
 
 // informed completes a command with what only the fleet knows.
 func (a *Actor) informed(cmd entropy.JobCommand) entropy.JobCommand {
+	fleet := a.cfg.Fleet
 	switch m := cmd.(type) {
 	case entropy.EndLease:
-		m.Eligible = a.cfg.Fleet.Eligible(&a.job.Spec)
+		m.Eligible, m.NobodyLeft = fleet.Eligible(&a.job.Spec), a.nobodyLeft()
 		return m
 	case entropy.Complete:
-		m.Eligible = a.cfg.Fleet.Eligible(&a.job.Spec)
+		if m.Outcome != entropy.OutcomeSucceeded {
+			m.Eligible, m.NobodyLeft = fleet.Eligible(&a.job.Spec), a.nobodyLeft()
+		}
 		return m
 	case entropy.Release:
-		m.NobodyLeft = m.Cause == entropy.CauseRefused && a.cfg.Fleet.NobodyLeft(a.job, m.WorkerID)
+		m.NobodyLeft = m.Cause == entropy.CauseRefused && a.nobodyLeft()
 		return m
 	}
 	return cmd
+}
+
+// nobodyLeft reports whether nobody could run the job if the worker that has it
+// now were excluded.
+func (a *Actor) nobodyLeft() bool {
+	return a.job.Lease != nil && a.cfg.Fleet.NobodyLeft(a.job, a.job.Lease.WorkerID)
 }
 
 // reload loads the state if it is not there, and brings the timer in line with it.

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -61,6 +62,7 @@ type claim struct {
 	number  uint64
 	reply   es.Reply
 	offered map[entropy.JobID]Ready // offers without an answer yet
+	rank    map[entropy.JobID]int   // the order in which jobs were chosen
 	got     []*entropy.Job
 	closed  bool // takes no more offers
 }
@@ -126,7 +128,7 @@ func (a *Actor) start() {
 
 func (a *Actor) onClaim(c *es.Context, m *Claim) {
 	a.last++
-	cl := &claim{Claim: *m, number: a.last, reply: c.Defer(), offered: make(map[entropy.JobID]Ready)}
+	cl := &claim{Claim: *m, number: a.last, reply: c.Defer(), offered: make(map[entropy.JobID]Ready), rank: make(map[entropy.JobID]int)}
 	a.claims[cl.number] = cl
 	c.After(m.Wait, closeClaim{cl.number})
 	if !m.Idle {
@@ -159,7 +161,7 @@ func (a *Actor) offer(c *es.Context, cl *claim) bool {
 			Incarnation: cl.Incarnation, ClaimSeq: cl.Seq, TTL: a.cfg.LeaseTTL}, cl.number, c.Self())
 	}
 	for _, r := range picked {
-		cl.offered[r.ID] = r
+		cl.offered[r.ID], cl.rank[r.ID] = r, len(cl.rank)
 	}
 	return len(picked) > 0
 }
@@ -206,6 +208,7 @@ func (a *Actor) refused(c *es.Context, m *Answer, entry Ready) {
 // finish answers a claim. Answering twice is impossible: it leaves the map.
 func (a *Actor) finish(cl *claim) {
 	delete(a.claims, cl.number)
+	slices.SortFunc(cl.got, func(x, y *entropy.Job) int { return cl.rank[x.ID] - cl.rank[y.ID] })
 	cl.reply.Send(&Granted{Jobs: cl.got}, nil)
 }
 
