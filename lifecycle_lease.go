@@ -12,6 +12,13 @@ type EndLease struct {
 	Message      string
 	Uncounted    bool // an outage, not the job's or the worker's doing: spend no budget
 	Eligible     int  // how many workers could run the job now: the poison guard needs it
+	NobodyLeft   bool // every known worker that could run the job is excluded from it, counting this one
+}
+
+// fleetView is what a decision about a loss needs to know of the other workers.
+type fleetView struct {
+	eligible   int
+	nobodyLeft bool
 }
 
 func (c EndLease) decide(j *Job, now time.Time) (Decision, error) {
@@ -24,12 +31,14 @@ func (c EndLease) decide(j *Job, now time.Time) (Decision, error) {
 	if j.CancelRequested {
 		return one(JobCanceled, now, JobAttrs{Reason: ReasonCancel, Cause: c.Cause, Message: "its lease ended after the cancel request"}), nil
 	}
-	return j.lose(JobAttrs{AssignmentID: c.AssignmentID, WorkerID: j.Lease.WorkerID, Reason: ReasonLost, Cause: c.Cause, Message: cut(c.Message)}, !c.Uncounted, c.Eligible, now), nil
+	return j.lose(JobAttrs{AssignmentID: c.AssignmentID, WorkerID: j.Lease.WorkerID, Reason: ReasonLost, Cause: c.Cause, Message: cut(c.Message)}, !c.Uncounted, fleetView{c.Eligible, c.NobodyLeft}, now), nil
 }
 
 // lose ends the running attempt as lost and decides what comes next. A is the
 // job.lost event; counted says whether it spends the budget of losses.
-func (j *Job) lose(a JobAttrs, counted bool, eligible int, now time.Time) Decision {
+// A worker is never excluded when no other is left to take the job: the budget
+// bounds how often it may lose it, and waiting for nobody would have no end.
+func (j *Job) lose(a JobAttrs, counted bool, fleet fleetView, now time.Time) Decision {
 	losses, distinct := j.Losses, len(j.LossOn)
 	if counted {
 		a.Counted = CountLoss
@@ -39,10 +48,11 @@ func (j *Job) lose(a JobAttrs, counted bool, eligible int, now time.Time) Decisi
 		}
 	}
 	spent := losses >= j.Spec.Retry.maxLosses()
-	poisoned := spent && distinct >= min(2, max(eligible, 1))
-	if spent && !poisoned {
+	poisoned := spent && (fleet.nobodyLeft || distinct >= min(2, max(fleet.eligible, 1)))
+	if counted && spent && !poisoned {
 		a.Exclude = true // the next attempt must tell whether the job or this worker is to blame
 	}
+	a.Exclude = a.Exclude && !fleet.nobodyLeft
 	d := one(JobLost, now, a)
 	switch {
 	case due(j.Spec.NotAfter, now):
@@ -55,7 +65,7 @@ func (j *Job) lose(a JobAttrs, counted bool, eligible int, now time.Time) Decisi
 		d.Events = append(d.Events, JobEvent{JobFailed, now, JobAttrs{Reason: failReason(a.Cause),
 			Message: fmt.Sprintf("lost %d times on %d workers; last: %s", losses, distinct, orDefault(a.Message, string(a.Cause)))}})
 	default:
-		d.Events = append(d.Events, j.retrying(now, j.Failures+losses))
+		d.Events = append(d.Events, j.retrying(now, j.Failures+losses, j.Spec.Disconnect.ReassignAfter.D()))
 	}
 	return d
 }
@@ -74,9 +84,10 @@ func failReason(c Cause) Reason {
 	return ReasonLost
 }
 
-func (j *Job) retrying(now time.Time, ended int) JobEvent {
-	delay := j.Spec.Retry.Delay(ended, string(j.ID))
-	at := now.Add(max(delay, j.Spec.Disconnect.ReassignAfter.D())).Truncate(time.Millisecond)
+// retrying is the wait for the next attempt after so many ended ones: the
+// backoff, and at least least.
+func (j *Job) retrying(now time.Time, ended int, least time.Duration) JobEvent {
+	at := now.Add(max(j.Spec.Retry.Delay(ended, string(j.ID)), least)).Truncate(time.Millisecond)
 	return JobEvent{JobRetrying, now, JobAttrs{RetryAt: &at}}
 }
 
@@ -91,8 +102,7 @@ func contains(ws []WorkerID, w WorkerID) bool {
 
 // Reattach says that a worker still runs an assignment: a heartbeat or a
 // registration named it. The verdict is VerdictKeep when it holds the lease,
-// VerdictReattached when it gets it back, VerdictReport when the job is over by
-// this very assignment, VerdictStop when it must end.
+// VerdictReattached when it gets it back, VerdictStop when it must end.
 type Reattach struct {
 	AssignmentID AssignmentID
 	WorkerID     WorkerID
@@ -103,9 +113,9 @@ type Reattach struct {
 func (c Reattach) decide(j *Job, now time.Time) (Decision, error) {
 	t, err := j.own(c.AssignmentID, c.WorkerID)
 	switch {
-	case err != nil || t.StartedAt == nil:
+	case err != nil:
 		return Decision{Verdict: VerdictStop}, nil
-	case j.Lease != nil && j.Lease.AssignmentID == c.AssignmentID:
+	case j.Lease != nil && j.Lease.AssignmentID == c.AssignmentID: // ACKed, or its ACK is on its way
 		return Decision{Verdict: VerdictKeep, Stop: j.wantsStop(now)}, nil
 	case !j.canReturn(t):
 		return Decision{Verdict: VerdictStop}, nil

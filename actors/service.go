@@ -220,13 +220,16 @@ func (s *System) Wait(ctx context.Context, ids []entropy.JobID, limit time.Durat
 	if len(ids) > entropy.MaxBatch {
 		return nil, entropy.Errorf(entropy.CodeTooLarge, "%d jobs in one wait, at most %d are allowed", len(ids), entropy.MaxBatch)
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(limit, 0))
+	limited, cancel := context.WithTimeout(ctx, max(limit, 0))
 	defer cancel()
 	var ended []*entropy.Job
 	for _, id := range ids {
-		j, err := s.waitOne(ctx, id)
+		j, err := s.waitOne(limited, id)
 		if err != nil {
 			return nil, err
+		}
+		if ctx.Err() != nil {
+			return nil, entropy.Errorf(entropy.CodeUnavailable, "the wait was given up: %v", context.Cause(ctx))
 		}
 		if j.State.Terminal() {
 			ended = append(ended, j)

@@ -78,6 +78,11 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		s.Close()
 		return nil, err
 	}
+	// Its mailbox is in order: an answer means that the queue is loaded.
+	if _, err := s.scheduler.Ask(ctx, scheduler.Depth{}).Await(ctx); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("load the queue: %w", err)
+	}
 	background, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.stopped.Go(func() { s.listen(background) })

@@ -36,8 +36,8 @@ func (s *Session) onClaim(c *es.Context, m *Claim) {
 	case m.Want < 1 || m.Want > entropy.MaxBatch || m.ClaimSeq == 0:
 		reply.Send(nil, entropy.Errorf(entropy.CodeInvalid, "claim: want is %d (1 to %d) and claim_seq %d (1 or more)", m.Want, entropy.MaxBatch, m.ClaimSeq))
 	case !s.met:
-		// Its inventory gates its own claims: the first heartbeat lets this one through.
-		s.early = append(s.early, waiting{m, reply})
+		// Its inventory gates its own claims.
+		reply.Send(nil, entropy.Errorf(entropy.CodeStale, "the control plane has started anew and does not know what %s holds", s.id).WithHint("register again"))
 	case s.claim != nil && m.ClaimSeq < s.claim.seq:
 		reply.Send(nil, entropy.Errorf(entropy.CodeConflict, "claim %d is older than claim %d", m.ClaimSeq, s.claim.seq))
 	case s.claim != nil && m.ClaimSeq == s.claim.seq && !s.claim.done:
@@ -47,20 +47,6 @@ func (s *Session) onClaim(c *es.Context, m *Claim) {
 		c.Go(func() any { return s.replay(m, items, reply) })
 	default:
 		s.openClaim(c, m, reply)
-	}
-}
-
-func (s *Session) releaseEarly(c *es.Context) {
-	early := s.early
-	s.early = nil
-	for _, w := range early {
-		if m := w.msg.(*Claim); s.check(m.Incarnation) != nil {
-			w.reply.Send(nil, s.check(m.Incarnation))
-		} else if s.claim == nil {
-			s.openClaim(c, m, w.reply)
-		} else {
-			w.reply.Send(nil, entropy.Errorf(entropy.CodeOverloaded, "a newer claim is under way"))
-		}
 	}
 }
 

@@ -64,7 +64,6 @@ func (s *Session) onAppended(c *es.Context, m *appended) {
 		s.beatSeq, s.claim = 0, nil
 		s.heard, s.met = s.cfg.Listening(), true
 		s.directives.reset()
-		s.releaseEarly(c)
 	}
 	m.reply.Send(m.answer, m.err)
 	if len(s.queued) > 0 {

@@ -98,7 +98,6 @@ type Session struct {
 	met     bool          // heard since the control plane started
 
 	claim *openClaim
-	early []waiting // claims that arrived before the first heartbeat
 
 	directives directives
 }
@@ -178,7 +177,6 @@ func (s *Session) onBeat(c *es.Context, h *entropy.Heartbeat) (*entropy.Heartbea
 		if s.worker.State == entropy.WorkerLost {
 			s.mutate(c, waiting{mark{entropy.WorkerReturned, ""}, es.Reply{}})
 		}
-		s.releaseEarly(c)
 	}
 	return &entropy.HeartbeatReply{Epoch: s.cfg.Epoch, Directives: s.directives.now()}, nil
 }
