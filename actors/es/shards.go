@@ -126,8 +126,8 @@ func (s *shard) Receive(c *Context) {
 		c.After(s.cfg.IdleAfter, sweep{})
 	case Stopped:
 		s.all.resident.Add(-int64(len(s.entities)))
-	case ChildStopped:
-		s.forget(m.Child)
+	case *gone:
+		s.forget(m.life)
 	}
 }
 
@@ -175,15 +175,15 @@ func (s *shard) leave(c *Context, id string, r *resident) {
 }
 
 // forget drops an entity that its supervisor gave up; the next message makes it anew.
-func (s *shard) forget(child Ref) {
-	for id, r := range s.entities {
-		if r.ref.pid.Equal(child.pid) {
-			delete(s.entities, id)
-			s.all.resident.Add(-1)
-			return
-		}
+func (s *shard) forget(life *tenantOf) {
+	if r := s.entities[life.id]; r != nil && r.life == life {
+		delete(s.entities, life.id)
+		s.all.resident.Add(-1)
 	}
 }
+
+// gone is the last word of an entity.
+type gone struct{ life *tenantOf }
 
 type numbered struct {
 	n   uint64
@@ -208,6 +208,10 @@ func (t *tenant) Receive(c *Context) {
 		}
 	}
 	t.Idler.Receive(c)
+	if _, stopped := c.msg.(Stopped); stopped {
+		t.shard.Tell(&gone{t.life})
+		return
+	}
 	if t.handled == 0 {
 		return
 	}

@@ -23,8 +23,8 @@ type Actor interface {
 // Config configures a [System]. The zero value works.
 type Config struct {
 	Logger *slog.Logger
-	// Dispatcher runs actor turns. Nil means one goroutine per busy actor. The
-	// seeded harness sets its own.
+	// Dispatcher runs actor turns. Nil means one goroutine per busy actor, kept for
+	// the next. The seeded harness sets its own.
 	Dispatcher actor.Dispatcher
 }
 
@@ -57,9 +57,10 @@ func New(cfg Config) *System {
 	}
 	s.opts = append(s.opts, actor.WithSupervisor(actor.NewOneForOneStrategy(maxRestarts, restartWindow,
 		func(any) actor.Directive { return actor.RestartDirective })))
-	if cfg.Dispatcher != nil {
-		s.opts = append(s.opts, actor.WithDispatcher(cfg.Dispatcher))
+	if cfg.Dispatcher == nil {
+		cfg.Dispatcher = newPool(s.closed)
 	}
+	s.opts = append(s.opts, actor.WithDispatcher(cfg.Dispatcher))
 	return s
 }
 
@@ -134,10 +135,8 @@ func (s *shell) Receive(pc actor.Context) {
 		c.msg = Started{Again: s.again}
 	case *actor.Stopped:
 		c.msg = Stopped{}
-	case *actor.Stopping, *actor.Restarting:
+	case *actor.Stopping, *actor.Restarting, *actor.Terminated:
 		return
-	case *actor.Terminated:
-		c.msg = ChildStopped{Child: Ref{pid: m.Who, sys: s.sys}}
 	case *request:
 		c.msg, c.req = m.msg, m
 	}
@@ -166,6 +165,3 @@ type Started struct{ Again bool }
 
 // Stopped is the last message of an actor.
 type Stopped struct{}
-
-// ChildStopped tells a parent that its child is gone for good.
-type ChildStopped struct{ Child Ref }
