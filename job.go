@@ -251,6 +251,20 @@ func (j *Job) LastAttempt() *Attempt {
 	return &j.Attempts[len(j.Attempts)-1]
 }
 
+// shown returns the attempt that stands for the job, or nil. After a reattachment
+// or a late result it is not the newest.
+func (j *Job) shown() *Attempt {
+	if j.Lease != nil {
+		return j.attempt(j.Lease.AssignmentID)
+	}
+	for i := len(j.Attempts) - 1; i >= 0; i-- {
+		if j.Attempts[i].End != EndReleased {
+			return &j.Attempts[i]
+		}
+	}
+	return j.LastAttempt()
+}
+
 // attempt returns the attempt of an assignment, or nil.
 func (j *Job) attempt(id AssignmentID) *Attempt {
 	for i := len(j.Attempts) - 1; i >= 0; i-- {
@@ -315,7 +329,8 @@ func value[T any](p *T) (v T) {
 }
 
 // MarshalJSON writes the flat object of the API, with null for what is absent.
-// AssignmentID and WorkerID are those of the newest attempt.
+// AssignmentID and WorkerID are those of the attempt that holds the lease; without
+// one, of the newest attempt that was not merely given back.
 func (j *Job) MarshalJSON() ([]byte, error) {
 	v := jobJSON{
 		ID: j.ID, Name: nullable(j.Spec.Name), State: j.State, Reason: nullable(j.Reason), Message: nullable(j.Message),
@@ -327,7 +342,7 @@ func (j *Job) MarshalJSON() ([]byte, error) {
 		Version: j.Version, Artifacts: j.Artifacts, Result: j.Result, Attempts: j.Attempts, Excluded: j.Excluded,
 		Principal: nullable(j.Principal), Spec: &j.Spec,
 	}
-	if a := j.LastAttempt(); a != nil {
+	if a := j.shown(); a != nil {
 		v.AssignmentID, v.WorkerID = nullable(a.AssignmentID), nullable(a.WorkerID)
 	}
 	return json.Marshal(v)

@@ -60,8 +60,8 @@ func (s *JobSpec) validateWork(bad report) {
 	}
 	for k, v := range s.Env {
 		size += len(k) + len(v) + 2
-		if k == "" || strings.ContainsAny(k, "=\x00") || strings.IndexByte(v, 0) >= 0 {
-			bad("env %q is not a valid variable", k)
+		if k == "" || strings.ContainsAny(k, "=\x00") || strings.IndexByte(v, 0) >= 0 || !utf8.ValidString(k) || !utf8.ValidString(v) {
+			bad("env %q is not a valid variable of UTF-8 text", k)
 		}
 	}
 	if size > MaxCommandSize {
@@ -120,7 +120,7 @@ func validateLabels(bad report, what string, m map[string]string) {
 }
 
 func (s *JobSpec) validateFiles(bad report) {
-	if s.Cwd != "" && (!path.IsAbs(s.Cwd) || strings.IndexByte(s.Cwd, 0) >= 0) {
+	if s.Cwd != "" && (!path.IsAbs(s.Cwd) || strings.IndexByte(s.Cwd, 0) >= 0 || !utf8.ValidString(s.Cwd)) {
 		bad("cwd %q is not an absolute path at the worker", s.Cwd)
 	}
 	if len(s.Inputs) > MaxInputs {

@@ -70,8 +70,8 @@ func (j *Job) admits(e *JobEvent) error {
 		if j.Lease == nil || j.Lease.AssignmentID != id {
 			return fmt.Errorf("job %s: event %s names assignment %q, which holds no lease", j.ID, e.Type, id)
 		}
-	case JobReattached, JobLateFailure:
-		if id != j.LastAcked {
+	case JobReattached, JobLateFailure, JobSucceeded:
+		if id == "" || id != j.LastAcked {
 			return fmt.Errorf("job %s: event %s names assignment %q, the last ACKed is %q", j.ID, e.Type, id, j.LastAcked)
 		}
 	}
@@ -127,6 +127,7 @@ func (j *Job) apply(e JobEvent) {
 		if t := j.attempt(a.AssignmentID); t != nil {
 			t.Answer = a.Answer
 		}
+		j.exclude(a)
 	case JobSucceeded, JobFailed, JobCanceled:
 		j.applyTerminal(e)
 	}
@@ -138,8 +139,12 @@ func (j *Job) applyAssigned(e JobEvent) {
 	j.Lease = &Lease{AssignmentID: a.AssignmentID, WorkerID: a.WorkerID, Incarnation: a.Incarnation,
 		ClaimSeq: a.ClaimSeq, TTL: a.TTL, GrantedAt: e.TS}
 	j.Attempts = append(j.Attempts, Attempt{Number: a.Attempt, AssignmentID: a.AssignmentID, WorkerID: a.WorkerID, AssignedAt: e.TS})
-	if n := len(j.Attempts) - MaxAttemptsKept; n > 0 {
-		j.Attempts = slices.Delete(j.Attempts, 0, n)
+	if len(j.Attempts) > MaxAttemptsKept {
+		oldest := 0
+		if j.Attempts[0].AssignmentID == j.LastAcked { // it may still come back
+			oldest = 1
+		}
+		j.Attempts = slices.Delete(j.Attempts, oldest, oldest+1)
 	}
 }
 
@@ -257,16 +262,24 @@ func (j *Job) count(a *JobAttrs) {
 }
 
 // refund gives back what the attempt had spent, because it turned out otherwise.
-// LossOn keeps the worker: that it was once lost there is still evidence.
+// A worker that lost nothing else is no longer among those that lost the job, and
+// if that loss had excluded it, it may have the job again.
 func (j *Job) refund(id AssignmentID) {
 	t := j.attempt(id)
-	switch t.Counted {
+	counted := t.Counted
+	t.Counted = ""
+	switch counted {
 	case CountFailure:
 		j.Failures--
 	case CountLoss:
 		j.Losses--
+		is := func(w WorkerID) bool { return w == t.WorkerID }
+		other := func(o Attempt) bool { return o.Counted == CountLoss && o.WorkerID == t.WorkerID }
+		if !slices.ContainsFunc(j.Attempts, other) {
+			j.LossOn = slices.DeleteFunc(j.LossOn, is)
+		}
+		j.Excluded = slices.DeleteFunc(j.Excluded, is)
 	}
-	t.Counted = ""
 }
 
 func (j *Job) exclude(a *JobAttrs) {
@@ -280,10 +293,16 @@ func (j *Job) exclude(a *JobAttrs) {
 
 // WakeAt returns when the job next needs attention though nothing happened to
 // it, or the zero time: a delay or a backoff ends, a queue timeout, deadline or
-// lost timeout passes. [Wake] then decides.
+// lost timeout passes. [Wake] then decides: at that time or later it always has
+// something to say, before it never has. It is a whole millisecond, because
+// Decide sees no finer time. A running job past its deadline keeps that time
+// until its worker has stopped it.
 func (j *Job) WakeAt() time.Time {
 	var at time.Time
 	sooner := func(t time.Time) {
+		if !t.IsZero() {
+			t = t.Add(time.Millisecond - 1).Truncate(time.Millisecond)
+		}
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t
 		}

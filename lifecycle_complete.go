@@ -6,8 +6,9 @@ import "time"
 // is never empty, and a repeat gets the verdict given first.
 type Complete struct {
 	Completion
-	WorkerID WorkerID
-	Eligible int // see EndLease
+	WorkerID   WorkerID
+	Eligible   int  // see EndLease
+	NobodyLeft bool // see EndLease
 }
 
 func (c Complete) decide(j *Job, now time.Time) (Decision, error) {
@@ -19,6 +20,9 @@ func (c Complete) decide(j *Job, now time.Time) (Decision, error) {
 		return Decision{Verdict: VerdictNotFound, Message: err.Error()}, nil
 	}
 	if err != nil {
+		return Decision{}, err
+	}
+	if err := c.normalize(); err != nil {
 		return Decision{}, err
 	}
 	if t.Answer != "" {
@@ -37,8 +41,24 @@ func (c Complete) decide(j *Job, now time.Time) (Decision, error) {
 }
 
 // attemptsForgotten reports whether older attempts were dropped from the record.
-func (j *Job) attemptsForgotten() bool {
-	return len(j.Attempts) > 0 && j.Attempts[0].Number > 1
+func (j *Job) attemptsForgotten() bool { return j.Attempt > len(j.Attempts) }
+
+// normalize refuses an outcome that does not exist, and takes a failure for a
+// reason that is not the worker's to give as a plain one.
+func (c *Complete) normalize() error {
+	switch c.Outcome {
+	case OutcomeSucceeded, OutcomeStopped:
+		return nil
+	case OutcomeFailed:
+	default:
+		return Errorf(CodeInvalid, "outcome %q is not succeeded, failed or stopped", c.Outcome)
+	}
+	switch c.Reason {
+	case ReasonExit, ReasonTimeout, ReasonArtifact, ReasonWorkerError, ReasonPolicy:
+	default:
+		c.Reason = ReasonExit
+	}
+	return nil
 }
 
 // implied handles a completion of the live assignment whose ACK is not on
@@ -58,7 +78,7 @@ func (c Complete) implied(j *Job, now time.Time) (Decision, error) {
 // attrs is what every event made from this completion says.
 func (c *Complete) attrs() JobAttrs {
 	return JobAttrs{AssignmentID: c.AssignmentID, WorkerID: c.WorkerID, Outcome: c.Outcome, Reason: c.Reason, Message: cut(c.Message),
-		ExitCode: c.ExitCode, Signal: c.Signal, Usage: c.Usage, SpoolID: c.SpoolID, CompletedSeq: c.CompletionSeq}
+		ExitCode: c.ExitCode, Signal: cut(c.Signal), Usage: c.Usage, SpoolID: cut(c.SpoolID), CompletedSeq: c.CompletionSeq}
 }
 
 func accepted(d Decision) Decision {
@@ -79,11 +99,11 @@ func (c *Complete) accept(j *Job, now time.Time) Decision {
 		return accepted(c.stopped(j, a, now))
 	case c.Reason == ReasonWorkerError:
 		a.Cause, a.Exclude = CauseWorkerError, true
-		return accepted(j.lose(a, true, c.Eligible, now))
+		return accepted(j.lose(a, true, c.fleet(), now))
 	}
 	a.Counted = CountFailure
 	if j.mayFail(c.ExitCode) && !due(j.Spec.NotAfter, now) {
-		r := j.retrying(now, j.Failures+j.Losses+1)
+		r := j.retrying(now, j.Failures+j.Losses+1, 0)
 		a.RetryAt = r.Attrs.RetryAt
 		return accepted(one(JobAttemptFailed, now, a))
 	}
@@ -102,18 +122,18 @@ func (c *Complete) success(a JobAttrs) JobAttrs {
 
 // stopped decides on an attempt that its worker ended before it was done.
 func (c *Complete) stopped(j *Job, a JobAttrs, now time.Time) Decision {
-	switch c.Reason {
-	case ReasonPreempt:
+	switch {
+	case c.Reason == ReasonPreempt && !j.Spec.Retry.NoRetry:
 		return one(JobPreempted, now, a)
-	case ReasonDeadline:
+	case c.Reason == ReasonDeadline:
 		return one(JobFailed, now, a)
-	case ReasonContract:
+	case c.Reason == ReasonContract:
 		a.Cause = CauseContract
-		return j.lose(a, false, c.Eligible, now)
+		return j.lose(a, false, c.fleet(), now)
 	}
 	// Stopped for a reason the fabric did not give: the worker's own trouble.
 	a.Cause = CauseWorkerError
-	return j.lose(a, true, c.Eligible, now)
+	return j.lose(a, true, c.fleet(), now)
 }
 
 // acceptLate applies a completion that arrived after its lease had ended, when
@@ -129,7 +149,9 @@ func (c *Complete) acceptLate(j *Job, now time.Time) Decision {
 			a.Reason = orReason(a.Reason, ReasonLost)
 			return accepted(one(JobFailed, now, a))
 		}
-		return c.evidence(VerdictAccepted, now) // already counted as the loss that it was
+		d := c.evidence(VerdictAccepted, now) // already counted as the loss that it was
+		d.Events[0].Attrs.Exclude = c.Reason == ReasonWorkerError && !c.NobodyLeft
+		return d
 	}
 	a.Counted = CountFailure
 	if j.mayFail(c.ExitCode) {
@@ -137,6 +159,8 @@ func (c *Complete) acceptLate(j *Job, now time.Time) Decision {
 	}
 	return accepted(one(JobFailed, now, a))
 }
+
+func (c *Complete) fleet() fleetView { return fleetView{c.Eligible, c.NobodyLeft} }
 
 func orReason(r, d Reason) Reason {
 	if r == "" {

@@ -1,7 +1,9 @@
 package entropy
 
 import (
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // JobCommand is a wish about one job. Decide turns it into facts, or refuses it.
@@ -82,6 +84,8 @@ func (c Assign) decide(j *Job, now time.Time) (Decision, error) {
 		return Decision{}, Errorf(CodeConflict, "job %s is held", j.ID)
 	case j.Excludes(c.WorkerID):
 		return Decision{}, Errorf(CodeConflict, "job %s may not run on %s", j.ID, c.WorkerID)
+	case c.AssignmentID == "" || j.attempt(c.AssignmentID) != nil:
+		return Decision{}, Errorf(CodeInternal, "assignment %q of job %s is not new", c.AssignmentID, j.ID)
 	}
 	return one(JobAssigned, now, JobAttrs{Attempt: j.Attempt + 1, AssignmentID: c.AssignmentID, WorkerID: c.WorkerID,
 		Incarnation: c.Incarnation, ClaimSeq: c.ClaimSeq, TTL: Duration(c.TTL)}), nil
@@ -167,6 +171,8 @@ type Cancel struct {
 func (c Cancel) decide(j *Job, now time.Time) (Decision, error) {
 	a := JobAttrs{Reason: ReasonCancel, Message: cut(c.Message), Operation: c.Operation}
 	switch {
+	case j.State == "":
+		return Decision{}, Errorf(CodeNotFound, "there is no job %s", j.ID)
 	case j.State == Canceled:
 		return Decision{Repeat: true}, nil
 	case j.State.Terminal():
@@ -208,9 +214,16 @@ func (Wake) decide(j *Job, now time.Time) (Decision, error) {
 	return Decision{}, nil
 }
 
+// cut makes s fit to be recorded: at most MaxMessage bytes, and valid UTF-8,
+// since JSON would replace what is not and the record would read back different.
 func cut(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= MaxMessage {
 		return s
 	}
-	return s[:MaxMessage-3] + "..."
+	end := MaxMessage - 3
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "..."
 }

@@ -3,6 +3,7 @@ package entropy
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -104,22 +105,38 @@ func (w *Worker) apply(e WorkerEvent) {
 	case WorkerRegistered:
 		r := e.Attrs.Registration
 		w.Incarnation = e.Attrs.Incarnation
+		if w.Nonce != "" {
+			w.PastNonces = append(w.PastNonces, w.Nonce)
+			w.PastNonces = slices.Clone(w.PastNonces[max(0, len(w.PastNonces)-MaxPastNonces):])
+		}
 		w.KeyHash, w.Nonce, w.BootID, w.SpoolID = r.KeyHash, r.Nonce, r.BootID, r.SpoolID
 		w.Hostname, w.AgentVersion, w.Slots = r.Hostname, r.Version, r.Slots
 		w.Labels, w.Resources, w.Handlers = r.Labels, r.Resources, r.Handlers
 		w.RegisteredAt, w.LostAt = e.TS, nil
+		w.explain("")
 	case WorkerWentLost:
-		w.LostAt, w.Reason = &e.TS, e.Attrs.Reason
+		w.LostAt = &e.TS
+		w.explain(e.Attrs.Reason)
 	case WorkerReturned:
-		w.LostAt, w.Reason = nil, ""
+		w.LostAt = nil
+		w.explain("")
 	case WorkerDeparted:
-		w.Reason = e.Attrs.Reason
+		w.LostAt = nil
+		w.explain(e.Attrs.Reason)
 	case WorkerDrained:
 		w.Draining, w.Reason = true, e.Attrs.Reason
 	case WorkerResumed:
 		w.Draining, w.Quarantined, w.Reason = false, false, ""
 	case WorkerWasQuarantined:
 		w.Quarantined, w.Reason = true, e.Attrs.Reason
+	}
+}
+
+// explain sets the reason, but leaves that of a drain or a quarantine, which
+// outlasts every silence.
+func (w *Worker) explain(reason string) {
+	if !w.Draining && !w.Quarantined {
+		w.Reason = reason
 	}
 }
 
@@ -135,6 +152,10 @@ func (w *Worker) Register(r Registration, now time.Time) (events []WorkerEvent, 
 	}
 	if w.State != "" && w.Nonce == r.Nonce {
 		return nil, false, nil // a repeat: the answer was lost on its way
+	}
+	if slices.Contains(w.PastNonces, r.Nonce) {
+		// Delayed on its way: its inventory is out of date and would end what runs.
+		return nil, false, Errorf(CodeStale, "worker %s has registered again since this registration was sent", w.ID).WithHint("register anew")
 	}
 	rebooted = w.State != "" && w.BootID != r.BootID
 	r.Inventory = nil

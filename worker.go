@@ -13,7 +13,8 @@ type Worker struct {
 	State        WorkerState       `json:"state"`
 	Incarnation  uint64            `json:"incarnation"` // of the agent process; assigned here, only rises
 	KeyHash      string            `json:"key_hash"`
-	Nonce        string            `json:"nonce"` // of the newest registration
+	Nonce        string            `json:"nonce"`                 // of the newest registration
+	PastNonces   []string          `json:"past_nonces,omitempty"` // of those before it, newest last, at most MaxPastNonces
 	BootID       string            `json:"boot_id"`
 	SpoolID      string            `json:"spool_id"`
 	Hostname     string            `json:"hostname"`
@@ -28,6 +29,10 @@ type Worker struct {
 	RegisteredAt time.Time         `json:"registered_at"`
 	LostAt       *time.Time        `json:"lost_at"`
 }
+
+// MaxPastNonces bounds Worker.PastNonces. A registration that was delayed for
+// longer than this many newer ones would be taken for a new agent process.
+const MaxPastNonces = 8
 
 // Schedulable reports whether the worker may be given work.
 func (w *Worker) Schedulable() bool {
@@ -46,6 +51,7 @@ func (w *Worker) Offers(s *JobSpec) bool {
 // Clone returns a copy of w that shares nothing Apply may change.
 func (w *Worker) Clone() *Worker {
 	c := *w
+	c.PastNonces = slices.Clone(w.PastNonces)
 	return &c
 }
 
