@@ -1,0 +1,100 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/entropy-fabric/entropy"
+)
+
+// access says who may use a route. The zero value admits nobody.
+type access uint8
+
+const (
+	nobody   access = iota
+	public          // no credential
+	admin           // RoleAdmin
+	worker          // RoleWorker
+	register        // RoleWorker, or RoleJoin
+	metrics         // RoleAdmin, or anybody where OpenMetrics is set
+)
+
+// admits reports whether the role may use a route of this access.
+func (a access) admits(r entropy.Role) bool {
+	switch a {
+	case public:
+		return true
+	case admin, metrics:
+		return r == entropy.RoleAdmin
+	case worker:
+		return r == entropy.RoleWorker
+	case register:
+		return r == entropy.RoleWorker || r == entropy.RoleJoin
+	}
+	return false
+}
+
+// pace says how long a route may take.
+type pace uint8
+
+const (
+	quick    pace = iota // within the server's timeouts
+	waiting              // held open until something happens; released at shutdown
+	transfer             // as long as bytes move
+)
+
+// route is one row of the API.
+type route struct {
+	method  string
+	pattern string
+	access  access
+	pace    pace
+	handle  func(*response, *http.Request) error
+}
+
+// routes is the whole API.
+func (s *Server) routes() []route {
+	return append(s.serviceRoutes(), s.workerRoutes()...)
+}
+
+func (s *Server) serviceRoutes() []route {
+	return []route{
+		{"POST", "/v1/jobs", admin, quick, s.submit},
+		{"GET", "/v1/jobs", admin, quick, s.listJobs},
+		{"GET", "/v1/jobs/{id}", admin, quick, s.getJob},
+		{"POST", "/v1/jobs/{id}/cancel", admin, quick, s.cancelJob},
+		{"POST", "/v1/jobs/{id}/retry", admin, quick, s.retryJob},
+		{"GET", "/v1/jobs/{id}/wait", admin, waiting, s.waitJob},
+		{"GET", "/v1/jobs/{id}/logs", admin, waiting, s.jobLogs},
+		{"GET", "/v1/jobs/{id}/artifacts", admin, quick, s.listArtifacts},
+		{"GET", "/v1/jobs/{id}/artifacts/{name...}", admin, transfer, s.getArtifact},
+		{"POST", "/v1/wait", admin, waiting, s.waitJobs},
+		{"HEAD", "/v1/blobs/{sha256}", admin, quick, s.headBlob},
+		{"PUT", "/v1/blobs/{sha256}", admin, transfer, s.putBlob},
+		{"POST", "/v1/blobs/missing", admin, quick, s.missingBlobs},
+		{"GET", "/v1/workers", admin, quick, s.listWorkers},
+		{"POST", "/v1/workers/{name}/{mode}", admin, quick, s.setWorker},
+		{"GET", "/v1/events", admin, waiting, s.events},
+		{"GET", "/events", admin, waiting, s.events},
+		{"GET", "/v1/status", admin, quick, s.status},
+		{"GET", "/metrics", metrics, quick, s.metrics},
+		{"GET", "/healthz", public, quick, s.healthz},
+		{"GET", "/readyz", public, quick, s.readyz},
+		{"GET", "/v1/openapi.yaml", public, quick, s.openapi},
+	}
+}
+
+func (s *Server) workerRoutes() []route {
+	return []route{
+		{"POST", "/v1/worker/register", register, quick, s.registerWorker},
+		{"POST", "/v1/worker/claim", worker, waiting, s.claim},
+		{"POST", "/v1/worker/ack", worker, quick, s.ack},
+		{"POST", "/v1/worker/refuse", worker, quick, s.refuse},
+		{"POST", "/v1/worker/heartbeat", worker, quick, s.heartbeat},
+		{"POST", "/v1/worker/directives", worker, waiting, s.directives},
+		{"POST", "/v1/worker/complete", worker, quick, s.complete},
+		{"POST", "/v1/worker/leave", worker, quick, s.leave},
+		{"PUT", "/v1/worker/artifacts/{assignment}/{sha256}", worker, transfer, s.stageArtifact},
+		{"PUT", "/v1/worker/logs/{assignment}/{stream}", worker, transfer, s.appendLog},
+		{"GET", "/v1/worker/blobs/{sha256}", worker, transfer, s.openBlob},
+	}
+}

@@ -1,0 +1,213 @@
+package identity
+
+import (
+	"context"
+	"crypto/subtle"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/entropy-fabric/entropy"
+)
+
+// Config of an [Authenticator]. The zero value works.
+type Config struct {
+	// Now tells the time, for tokens that expire; nil means time.Now.
+	Now func() time.Time
+}
+
+// Authenticator knows every live token and worker key and says who makes a
+// request. It is safe for concurrent use. It holds hashes only.
+type Authenticator struct {
+	now func() time.Time
+
+	mu     sync.RWMutex
+	tokens map[string]entropy.Token    // by id
+	keys   map[entropy.WorkerID]string // hash by worker
+	guards map[*guard]struct{}
+}
+
+// NewAuthenticator returns an authenticator that knows nobody.
+func NewAuthenticator(conf Config) *Authenticator {
+	if conf.Now == nil {
+		conf.Now = time.Now
+	}
+	return &Authenticator{now: conf.Now, tokens: map[string]entropy.Token{}, keys: map[entropy.WorkerID]string{}, guards: map[*guard]struct{}{}}
+}
+
+// Set replaces all tokens. Requests held open by a token that is gone or revoked
+// end; see [Authenticator.Guard].
+func (a *Authenticator) Set(tokens []entropy.Token) {
+	m := make(map[string]entropy.Token, len(tokens))
+	for _, t := range tokens {
+		m[t.ID] = t
+	}
+	a.mu.Lock()
+	a.tokens = m
+	a.mu.Unlock()
+	a.recheck()
+}
+
+// Add adds a token, or replaces the one with its ID: a revoked one takes effect
+// on the next request and ends those held open.
+func (a *Authenticator) Add(t entropy.Token) {
+	a.mu.Lock()
+	_, known := a.tokens[t.ID]
+	a.tokens[t.ID] = t
+	a.mu.Unlock()
+	if known {
+		a.recheck()
+	}
+}
+
+// SetWorkerKey makes keyHash the hash of the worker's key; "" forgets the worker.
+func (a *Authenticator) SetWorkerKey(id entropy.WorkerID, keyHash string) {
+	a.mu.Lock()
+	old := a.keys[id]
+	if keyHash == "" {
+		delete(a.keys, id)
+	} else {
+		a.keys[id] = keyHash
+	}
+	a.mu.Unlock()
+	if old != "" && old != keyHash {
+		a.recheck()
+	}
+}
+
+// errUnauthorized is one constant for every reason, so that an answer tells
+// nothing about which credentials exist.
+var errUnauthorized = entropy.Errorf(entropy.CodeUnauthorized, "a valid credential is required").
+	WithHint("set ENTROPY_TOKEN_FILE or pass --token-file; the first admin token is in DIR/admin.token of the control plane")
+
+// Authenticate returns who makes the request, from its Authorization header and,
+// beside a join token, its [entropy.HeaderWorkerKey]. Nothing else in the request
+// counts. The error is always the same [entropy.CodeUnauthorized].
+//
+// A join token with a worker's key is {join, the worker's name, the key's hash};
+// without one it is {join, the token's id, ""}.
+func (a *Authenticator) Authenticate(r *http.Request) (entropy.Principal, error) {
+	p, _, err := a.Identify(r)
+	return p, err
+}
+
+// Identify is Authenticate that also returns when the credential expires; the
+// zero time means never.
+func (a *Authenticator) Identify(r *http.Request) (entropy.Principal, time.Time, error) {
+	c, ok := bearer(r)
+	if !ok {
+		return entropy.Principal{}, time.Time{}, errUnauthorized
+	}
+	if c.Role == entropy.RoleWorker {
+		if !a.validKey(c) {
+			return entropy.Principal{}, time.Time{}, errUnauthorized
+		}
+		return entropy.Principal{Role: c.Role, Name: c.ID, KeyHash: c.Hash}, time.Time{}, nil
+	}
+	expires, ok := a.validToken(c)
+	if !ok {
+		return entropy.Principal{}, time.Time{}, errUnauthorized
+	}
+	p := entropy.Principal{Role: c.Role, Name: c.ID}
+	if keys := r.Header[entropy.HeaderWorkerKey]; c.Role == entropy.RoleJoin && len(keys) > 0 {
+		key, err := Parse(keys[0])
+		if err != nil || len(keys) > 1 || key.Role != entropy.RoleWorker {
+			return entropy.Principal{}, time.Time{}, errUnauthorized
+		}
+		p.Name, p.KeyHash = key.ID, key.Hash
+	}
+	return p, expires, nil
+}
+
+// bearer reads the one credential of the Authorization header.
+func bearer(r *http.Request) (Credential, bool) {
+	values := r.Header["Authorization"]
+	const scheme = "bearer "
+	if len(values) != 1 || len(values[0]) <= len(scheme) || len(values[0]) > len(scheme)+MaxLength ||
+		!strings.EqualFold(values[0][:len(scheme)], scheme) {
+		return Credential{}, false
+	}
+	c, err := Parse(values[0][len(scheme):])
+	return c, err == nil
+}
+
+// nobody is what a credential of an unknown id is compared with, so that knowing
+// an id and not knowing it take the same time.
+var nobody = Hash("")
+
+func (a *Authenticator) validKey(c Credential) bool {
+	a.mu.RLock()
+	want, known := a.keys[entropy.WorkerID(c.ID)]
+	a.mu.RUnlock()
+	if !known {
+		want = nobody
+	}
+	return subtle.ConstantTimeCompare([]byte(want), []byte(c.Hash)) == 1 && known
+}
+
+func (a *Authenticator) validToken(c Credential) (expires time.Time, ok bool) {
+	a.mu.RLock()
+	t, known := a.tokens[c.ID]
+	a.mu.RUnlock()
+	if !known {
+		t.Hash = nobody
+	}
+	same := subtle.ConstantTimeCompare([]byte(t.Hash), []byte(c.Hash)) == 1
+	if t.ExpiresAt != nil {
+		expires = *t.ExpiresAt
+	}
+	ok = same && known && !t.Revoked && t.Role == c.Role && (expires.IsZero() || a.now().Before(expires))
+	return expires, ok
+}
+
+// guard is a request that is held open while its credential is valid.
+type guard struct {
+	request *http.Request
+	cancel  context.CancelCauseFunc
+}
+
+// Guard returns a context that is canceled, with a [entropy.CodeUnauthorized]
+// cause, as soon as the credential in r is revoked, replaced or expires. The
+// caller calls stop when the request is over.
+func (a *Authenticator) Guard(ctx context.Context, r *http.Request) (guarded context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	g := &guard{request: r, cancel: cancel}
+	a.mu.Lock()
+	a.guards[g] = struct{}{}
+	a.mu.Unlock()
+
+	// Checked after it was enlisted: a revocation in between is not missed.
+	_, expires, err := a.Identify(r)
+	var timer *time.Timer
+	switch {
+	case err != nil:
+		cancel(err)
+	case !expires.IsZero():
+		timer = time.AfterFunc(expires.Sub(a.now()), func() { cancel(errUnauthorized) })
+	}
+	return ctx, func() {
+		if timer != nil {
+			timer.Stop()
+		}
+		a.mu.Lock()
+		delete(a.guards, g)
+		a.mu.Unlock()
+		cancel(nil)
+	}
+}
+
+// recheck ends the guarded requests whose credential is no longer valid.
+func (a *Authenticator) recheck() {
+	a.mu.RLock()
+	open := make([]*guard, 0, len(a.guards))
+	for g := range a.guards {
+		open = append(open, g)
+	}
+	a.mu.RUnlock()
+	for _, g := range open {
+		if _, err := a.Authenticate(g.request); err != nil {
+			g.cancel(err)
+		}
+	}
+}
