@@ -1,0 +1,156 @@
+package journal
+
+import (
+	"cmp"
+	"context"
+	"database/sql/driver"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/entropy-fabric/entropy"
+)
+
+// defaultList is the length of a page of jobs when none is asked for.
+const defaultList = 100
+
+// Jobs lists jobs, the newest accepted first, without their attempts. Cursor is
+// Next of the page before. A label, a name, a queue other than the default and a
+// state each have an index; what else the filter says is looked at row by row.
+// It returns CodeInvalid for a cursor that no page gave.
+func (r *Reader) Jobs(ctx context.Context, f entropy.JobFilter) (entropy.JobPage, error) {
+	limit := min(cmp.Or(f.Limit, defaultList), entropy.MaxBatch)
+	before, err := parseCursor(f.Cursor)
+	if err != nil || limit < 0 {
+		return entropy.JobPage{}, entropy.Errorf(entropy.CodeInvalid, "the cursor or the limit of the listing is invalid").
+			WithHint("use next of the page before as the cursor, and a limit of 1 to %d", entropy.MaxBatch)
+	}
+	var rows []listRow
+	err = r.snapshot(ctx, func(c *conn) error {
+		for _, q := range listQueries(&f, before, limit+1) {
+			if err := c.each(ctx, q.sql, q.args, func(row []driver.Value) error {
+				rows = append(rows, listRow{num(row[0]), str(row[1]), str(row[2]), str(row[3])})
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return entropy.JobPage{}, err
+	}
+	slices.SortFunc(rows, func(a, b listRow) int { return cmp.Compare(b.ordinal, a.ordinal) })
+	return listPage(rows, limit)
+}
+
+type listRow struct {
+	ordinal          int64
+	id, record, spec string
+}
+
+func listPage(rows []listRow, limit int) (entropy.JobPage, error) {
+	var page entropy.JobPage
+	if len(rows) > limit {
+		rows = rows[:limit]
+		page.Next = strconv.FormatInt(rows[limit-1].ordinal, 36)
+	}
+	page.Jobs = make([]*entropy.Job, len(rows))
+	for i := range rows {
+		j, err := decodeJob(rows[i].id, rows[i].record, rows[i].spec)
+		if err != nil {
+			return entropy.JobPage{}, err
+		}
+		j.Attempts = nil
+		page.Jobs[i] = j
+	}
+	return page, nil
+}
+
+// parseCursor returns the ordinal that the page must stay below.
+func parseCursor(s string) (int64, error) {
+	if s == "" {
+		return 1<<63 - 1, nil
+	}
+	return strconv.ParseInt(s, 36, 64)
+}
+
+// query is one SQL query with its arguments.
+type query struct {
+	sql  string
+	args []driver.Value
+}
+
+// listQueries returns the queries whose rows, merged, hold the page. Each walks one
+// index from its newest end; several states need one each, because an index walks
+// in order of age only within a state. A "+" keeps SQLite from choosing another index.
+func listQueries(f *entropy.JobFilter, before int64, limit int) []query {
+	var q query
+	from := "job j"
+	where := []string{"j.ordinal < ?"}
+	q.args = append(q.args, before)
+	and := func(cond string, args ...driver.Value) {
+		where = append(where, cond)
+		q.args = append(q.args, args...)
+	}
+	indexed := listLabels(f, &from, and)
+	if f.Name != "" {
+		and(plus(indexed)+"j.name = ? AND j.name <> ''", f.Name)
+		indexed = true
+	}
+	if q := f.Queue; q == entropy.DefaultQueue {
+		and("+j.queue = ?", q)
+	} else if q != "" {
+		and(plus(indexed)+"j.queue = ? AND j.queue <> 'default'", q)
+		indexed = true
+	}
+	finish := func(where []string, args []driver.Value) query {
+		return query{"SELECT j.ordinal, j.id, j.record, s.spec FROM " + from + " JOIN job_spec s ON s.ordinal = j.ordinal WHERE " +
+			strings.Join(where, " AND ") + " ORDER BY j.ordinal DESC LIMIT ?", append(args, int64(limit))}
+	}
+	if indexed && len(f.States) > 0 {
+		and("+j.state IN (?"+strings.Repeat(",?", len(f.States)-1)+")", stateArgs(f.States)...)
+	}
+	if indexed || len(f.States) == 0 {
+		return []query{finish(where, q.args)}
+	}
+	var out []query
+	for _, s := range uniqueStates(f.States) {
+		out = append(out, finish(append(slices.Clone(where), "j.state = ?"), append(slices.Clone(q.args), string(s))))
+	}
+	return out
+}
+
+// listLabels makes the first label, by name, the index that is walked, and looks
+// the others up. It reports whether there is any.
+func listLabels(f *entropy.JobFilter, from *string, and func(string, ...driver.Value)) bool {
+	for i, k := range slices.Sorted(maps.Keys(f.Labels)) {
+		if i == 0 {
+			*from = "job_label l JOIN job j ON j.ordinal = l.ordinal"
+			and("l.key = ? AND l.value = ?", k, f.Labels[k])
+			continue
+		}
+		and("EXISTS (SELECT 1 FROM job_label m WHERE m.key = ? AND m.value = ? AND m.ordinal = j.ordinal)", k, f.Labels[k])
+	}
+	return len(f.Labels) > 0
+}
+
+func plus(indexed bool) string {
+	if indexed {
+		return "+"
+	}
+	return ""
+}
+
+func uniqueStates(states []entropy.State) []entropy.State {
+	return slices.Compact(slices.Sorted(slices.Values(states)))
+}
+
+func stateArgs(states []entropy.State) []driver.Value {
+	args := make([]driver.Value, len(states))
+	for i, s := range states {
+		args[i] = string(s)
+	}
+	return args
+}

@@ -1,0 +1,143 @@
+package journal
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/json"
+	"fmt"
+	"time"
+	"unique"
+
+	"github.com/entropy-fabric/entropy"
+)
+
+// QueuedJob is what the scheduler's index holds of a pending job.
+type QueuedJob struct {
+	ID            entropy.JobID
+	EligibleAt    time.Time // UTC, to the millisecond
+	Priority      int
+	RequireKey    string            // see JobSpec.RequireKey
+	Require       map[string]string // shared between jobs that require the same: do not change it
+	Handler       string
+	Queue         string
+	Tenant        string
+	Held          bool
+	HasExclusions bool // some worker may not run it: Job says which
+}
+
+// scanRows is how many rows one read transaction of a long scan covers: a long
+// reader keeps the write-ahead log from being emptied.
+const scanRows = 20_000
+
+// EachQueued calls f for every pending job, in order of acceptance, until f
+// returns an error, which it returns. It does not see one moment: it reads in
+// pieces. It is made for the start, before anything changes.
+func (r *Reader) EachQueued(ctx context.Context, f func(QueuedJob) error) error {
+	needs := requirements{}
+	const sql = `SELECT ordinal, id, eligible_ms, priority, require, handler, queue, tenant, held, excluded FROM job
+		WHERE state='pending' AND ordinal > ? ORDER BY ordinal LIMIT ?`
+	return r.scan(ctx, sql, func(row []driver.Value) error {
+		need, err := needs.of(str(row[4]))
+		if err != nil {
+			return fmt.Errorf("job %s: %w", str(row[1]), err)
+		}
+		return f(QueuedJob{ID: entropy.JobID(str(row[1])), EligibleAt: time.UnixMilli(num(row[2])).UTC(), Priority: int(num(row[3])),
+			RequireKey: need.key, Require: need.labels, Handler: intern(row[5]), Queue: intern(row[6]), Tenant: intern(row[7]),
+			Held: num(row[8]) != 0, HasExclusions: num(row[9]) != 0})
+	})
+}
+
+// EachLeased calls f for every job that has a live lease: those assigned and
+// running. As EachQueued, it reads in pieces.
+func (r *Reader) EachLeased(ctx context.Context, f func(*entropy.Job) error) error {
+	const sql = `SELECT j.ordinal, j.id, j.record, s.spec FROM job j JOIN job_spec s USING(ordinal)
+		WHERE j.state=? AND j.ordinal > ? ORDER BY j.ordinal LIMIT ?`
+	for _, state := range []entropy.State{entropy.Assigned, entropy.Running} {
+		err := r.scan(ctx, sql, func(row []driver.Value) error {
+			j, err := decodeJob(str(row[1]), str(row[2]), str(row[3]))
+			if err != nil {
+				return err
+			}
+			return f(j)
+		}, string(state))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// EachWake calls f for every job whose WakeAt is set, with that time in UTC. As
+// EachQueued, it reads in pieces.
+func (r *Reader) EachWake(ctx context.Context, f func(id entropy.JobID, at time.Time) error) error {
+	const sql = `SELECT ordinal, id, wake_ms FROM job WHERE wake_ms IS NOT NULL AND ordinal > ? ORDER BY ordinal LIMIT ?`
+	return r.scan(ctx, sql, func(row []driver.Value) error {
+		return f(entropy.JobID(str(row[1])), time.UnixMilli(num(row[2])).UTC())
+	})
+}
+
+// Leases returns the assignments that hold a lease at a worker.
+func (r *Reader) Leases(ctx context.Context, worker entropy.WorkerID) (held []entropy.Held, err error) {
+	err = r.with(ctx, func(c *conn) error {
+		return c.each(ctx, "SELECT job_id, assignment_id FROM lease WHERE worker_id=? ORDER BY job_id", []driver.Value{string(worker)},
+			func(row []driver.Value) error {
+				held = append(held, entropy.Held{JobID: entropy.JobID(str(row[0])), AssignmentID: entropy.AssignmentID(str(row[1]))})
+				return nil
+			})
+	})
+	return held, err
+}
+
+// scan runs a query piece by piece. Its first column is the ordinal, its last two
+// arguments are the ordinal to start after and the size of a piece.
+func (r *Reader) scan(ctx context.Context, sql string, f func(row []driver.Value) error, args ...driver.Value) error {
+	for after, n := int64(0), scanRows; n == scanRows; {
+		n = 0
+		err := r.with(ctx, func(c *conn) error {
+			return c.each(ctx, sql, append(args[:len(args):len(args)], after, int64(scanRows)), func(row []driver.Value) error {
+				after = num(row[0])
+				n++
+				return f(row)
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// need is a requirement, decoded.
+type need struct {
+	key    string
+	labels map[string]string
+}
+
+// requirements decodes each distinct requirement once.
+type requirements map[string]need
+
+func (rs requirements) of(text string) (need, error) {
+	if text == "" {
+		return need{}, nil
+	}
+	if n, ok := rs[text]; ok {
+		return n, nil
+	}
+	var spec entropy.JobSpec
+	if err := json.Unmarshal([]byte(text), &spec.Require); err != nil {
+		return need{}, fmt.Errorf("decode its requirements: %w", err)
+	}
+	n := need{key: spec.RequireKey(), labels: spec.Require}
+	rs[text] = n
+	return n, nil
+}
+
+// intern returns one copy of equal strings: a million queued jobs share the name
+// of their queue.
+func intern(v driver.Value) string {
+	s := str(v)
+	if s == "" || s == entropy.DefaultQueue {
+		return entropy.DefaultQueue[:len(s)]
+	}
+	return unique.Make(s).Value()
+}

@@ -1,0 +1,101 @@
+-- Format 1. The table event is the truth; what follows it is derived from it and
+-- written in the same transaction.
+
+CREATE TABLE meta(
+  k TEXT PRIMARY KEY,                 -- cluster_id, epoch, created
+  v TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event(
+  seq     INTEGER PRIMARY KEY,        -- gapless from 1, given by the committer
+  entity  TEXT NOT NULL,              -- "<kind>:<id>"
+  version INTEGER NOT NULL CHECK(version >= 1),
+  type    TEXT NOT NULL,
+  body    TEXT NOT NULL,              -- the rest of the envelope, JSON
+  crc     INTEGER NOT NULL,           -- CRC-32C of the columns above
+  UNIQUE(entity, version)
+) STRICT;
+
+CREATE TABLE batch_seal(              -- one row per transaction that wrote events
+  last_seq INTEGER PRIMARY KEY,
+  sha256   BLOB NOT NULL              -- H(the seal before, the rows up to last_seq)
+) STRICT;
+
+CREATE TABLE job(
+  ordinal     INTEGER PRIMARY KEY,    -- order of acceptance: newest first is ORDER BY ordinal DESC
+  id          TEXT NOT NULL UNIQUE,
+  version     INTEGER NOT NULL,
+  state       TEXT NOT NULL,
+  held        INTEGER NOT NULL,
+  excluded    INTEGER NOT NULL,       -- 1: some worker may not run it
+  priority    INTEGER NOT NULL,
+  name        TEXT NOT NULL,
+  queue       TEXT NOT NULL,
+  tenant      TEXT NOT NULL,
+  handler     TEXT NOT NULL,
+  require     TEXT NOT NULL,          -- JSON object, "" when nothing is required
+  created_ms  INTEGER NOT NULL,       -- Unix milliseconds, as all *_ms
+  eligible_ms INTEGER,
+  wake_ms     INTEGER,
+  finished_ms INTEGER,
+  record      TEXT NOT NULL           -- the job without its spec, JSON
+) STRICT;
+CREATE INDEX job_state ON job(state);
+CREATE INDEX job_queue ON job(queue) WHERE queue <> 'default';
+CREATE INDEX job_name  ON job(name) WHERE name <> '';
+CREATE INDEX job_wake  ON job(wake_ms) WHERE wake_ms IS NOT NULL;
+
+CREATE TABLE job_spec(                -- apart from the job, which changes: a spec is written once
+  ordinal INTEGER PRIMARY KEY,
+  spec    TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE job_label(
+  key     TEXT NOT NULL,
+  value   TEXT NOT NULL,
+  ordinal INTEGER NOT NULL,
+  PRIMARY KEY(key, value, ordinal)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE lease(                   -- a row while the job has a live lease: the key forbids a second one
+  job_id        TEXT PRIMARY KEY,
+  assignment_id TEXT NOT NULL UNIQUE,
+  worker_id     TEXT NOT NULL,
+  incarnation   INTEGER NOT NULL,
+  claim_seq     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE claim(                   -- the newest claim of each worker and what it was given
+  worker_id   TEXT PRIMARY KEY,
+  incarnation INTEGER NOT NULL,
+  claim_seq   INTEGER NOT NULL,
+  items       TEXT NOT NULL           -- JSON array of {"job_id", "assignment_id"}
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE doc(                     -- workers and tokens
+  kind    TEXT NOT NULL,
+  id      TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  record  TEXT NOT NULL,
+  PRIMARY KEY(kind, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE operation(
+  principal TEXT NOT NULL,
+  id        TEXT NOT NULL,
+  digest    TEXT NOT NULL,
+  entity    TEXT NOT NULL,
+  at_ms     INTEGER NOT NULL,
+  PRIMARY KEY(principal, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE liveness(                -- not history: overwritten
+  one      INTEGER PRIMARY KEY CHECK(one = 1),
+  saved_ms INTEGER NOT NULL,
+  record   TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE probe(                   -- written and emptied to find out whether a full disk has room again
+  one  INTEGER PRIMARY KEY CHECK(one = 1),
+  fill BLOB NOT NULL
+) STRICT;
