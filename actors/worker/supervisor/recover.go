@@ -1,0 +1,136 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/worker/spool"
+)
+
+// recoverPatience bounds the wait for processes that were killed to be gone.
+const recoverPatience = 30 * time.Second
+
+// recover ends what a supervisor that died left behind. A run of this boot is
+// reported as a worker error once its processes are gone; one of an earlier
+// boot is forgotten: that its worker no longer holds it says all.
+func (e *Engine) recover() error {
+	starts, processes := e.spool.Unfinished()
+	var left []spool.Start
+	var gone []spool.Decision
+	for _, s := range starts {
+		if s.BootID == e.bootID {
+			left = append(left, s)
+		} else {
+			gone = append(gone, spool.Decision{AssignmentID: s.AssignmentID, Verdict: entropy.VerdictStop})
+		}
+	}
+	if len(left) > 0 {
+		if err := killLeft(left, processes); err != nil {
+			return err
+		}
+	}
+	for _, s := range left {
+		e.log.Warn("an assignment had lost its supervisor; its processes were ended", slog.String("assignment_id", string(s.AssignmentID)))
+		x := spool.Exit{Completion: entropy.Completion{JobID: s.JobID, AssignmentID: s.AssignmentID,
+			Outcome: entropy.OutcomeFailed, Reason: entropy.ReasonWorkerError, Message: "the supervisor of the worker died while it ran",
+			StartedAt: s.At, FinishedAt: time.Now().UTC()}}
+		x.Stdout, x.Stderr = e.logSizes(s.AssignmentID)
+		if err := e.spool.Exit(x); err != nil {
+			return err
+		}
+	}
+	if err := e.spool.Decide(gone); err != nil {
+		return err
+	}
+	if err := e.spool.Sync(context.Background()); err != nil {
+		return err
+	}
+	e.root.Sweep(e.spool.Knows, e.log)
+	return nil
+}
+
+func (e *Engine) logSizes(id entropy.AssignmentID) (stdout, stderr int64) {
+	d := e.root.Dir(id)
+	size := func(stream string) int64 {
+		fi, err := os.Stat(d.Log(stream))
+		if err != nil {
+			return 0
+		}
+		return fi.Size()
+	}
+	return size("stdout"), size("stderr")
+}
+
+// killLeft ends the processes of runs and returns when they are gone.
+func killLeft(starts []spool.Start, processes []*spool.Process) error {
+	ids := map[entropy.AssignmentID]bool{}
+	groups := map[string]bool{}
+	for _, s := range starts {
+		ids[s.AssignmentID] = true
+		if s.Cgroup != "" {
+			groups[s.Cgroup] = true
+		}
+	}
+	end := time.Now().Add(recoverPatience)
+	for {
+		left := killOnce(ids, groups, processes)
+		if left == 0 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%d processes of an earlier supervisor do not end", left)
+		}
+		time.Sleep(5 * time.Millisecond) // the kernel tells nobody when a foreign process has gone
+	}
+}
+
+// killOnce kills everything that belongs to the runs and returns how many
+// processes it saw.
+func killOnce(ids map[entropy.AssignmentID]bool, groups map[string]bool, processes []*spool.Process) (seen int) {
+	for g := range groups {
+		seen += killCgroups(g)
+	}
+	for _, p := range processes {
+		if p == nil || p.StartTicks == 0 {
+			continue
+		}
+		same := func() bool { s, ok := procStat(p.PID); return ok && s.startTicks == p.StartTicks }
+		if same() && !zombie(p.PID) {
+			seen++
+			_ = unix.Kill(-p.PID, unix.SIGKILL) // the leader is there, so the group is its own
+			killIf(p.PID, same)
+		}
+	}
+	for _, pid := range pidsIn("/proc") {
+		mine := func() bool { return ids[assignmentOf(pid)] } // a zombie has no environment
+		if pid != os.Getpid() && mine() {
+			seen++
+			killIf(pid, mine)
+		}
+	}
+	return seen
+}
+
+// killCgroups kills what is in the groups below dir and removes those that are
+// empty. It returns how many processes it saw.
+func killCgroups(dir string) (seen int) {
+	list, _ := filepath.Glob(filepath.Join(dir, "*", "cgroup.procs"))
+	for _, procs := range list {
+		b, _ := os.ReadFile(procs)
+		if n := len(slices.DeleteFunc(parsePIDs(b), zombie)); n > 0 {
+			seen += n
+			_ = killCgroup(filepath.Dir(procs))
+			continue
+		}
+		_ = unix.Rmdir(filepath.Dir(procs))
+	}
+	return seen
+}
