@@ -1,0 +1,194 @@
+// Command entropybench measures the fabric on this machine and prints what was
+// reached beside a baseline of the same run. It starts real control planes and
+// real worker processes on loopback, in a temporary directory.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/worker"
+	"github.com/entropy-fabric/entropy/fabric"
+)
+
+// benches in the order in which they run.
+var benches = []struct {
+	name string
+	run  func(ctx context.Context, b *bench) error
+}{
+	{"inprocess", inProcess}, {"http", overHTTP}, {"exec", execs}, {"latency", latency}, {"queued", queued},
+}
+
+// bench is one run of the program.
+type bench struct {
+	dir    string // temporary
+	jobs   int
+	queued int
+}
+
+func main() {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "supervisor":
+			os.Exit(fabric.SupervisorMain(os.Args[2:]))
+		case "worker":
+			os.Exit(workerMain(os.Args[2], os.Args[3], os.Args[4]))
+		case "control":
+			os.Exit(controlMain(os.Args[2]))
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "entropybench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	var b bench
+	only := flag.String("only", "", "run these, comma separated: inprocess, http, exec, latency, queued")
+	flag.IntVar(&b.jobs, "jobs", 100_000, "no-op jobs per throughput run")
+	flag.IntVar(&b.queued, "queued", 1_000_000, "jobs to queue")
+	profile := flag.String("cpuprofile", "", "write a CPU profile of this process here")
+	flag.Parse()
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	dir, err := os.MkdirTemp("", "entropybench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b.dir = dir
+	fmt.Printf("%s, %d CPUs, %s\n", runtime.Version(), runtime.NumCPU(), filepath.Base(dir))
+	for _, x := range benches {
+		if *only != "" && !strings.Contains(","+*only+",", ","+x.name+",") {
+			continue
+		}
+		if err := x.run(ctx, &b); err != nil {
+			return fmt.Errorf("%s: %w", x.name, err)
+		}
+	}
+	return nil
+}
+
+// noop is the handler of the jobs that measure the fabric and nothing else.
+func noop(context.Context, *worker.Run) (any, error) { return nil, nil }
+
+var handlers = map[string]worker.Handler{"noop": noop}
+
+// controlMain runs a control plane in this process and prints its URL.
+func controlMain(dir string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	c, err := fabric.OpenControl(ctx, fabric.ControlConfig{DataDir: dir, Listen: "127.0.0.1:0"})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println(c.URL())
+	if err := c.Run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// workerMain runs a worker in this process.
+func workerMain(dir, server, slots string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	var n int
+	fmt.Sscan(slots, &n)
+	w, err := fabric.OpenWorker(ctx, fabric.WorkerConfig{DataDir: filepath.Join(dir, "worker"), Server: server,
+		TokenFile: filepath.Join(dir, fabric.WorkerTokenFile), Name: "bench", Slots: n, Handlers: handlers})
+	if err == nil {
+		err = w.Run(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// submitAll submits n jobs in full batches from a few submitters at once.
+func submitAll(ctx context.Context, s entropy.Service, n int, spec entropy.JobSpec) error {
+	const submitters = 4
+	errs := make(chan error, submitters)
+	for i := range submitters {
+		share := n / submitters
+		if i == 0 {
+			share += n % submitters
+		}
+		go func() { errs <- submitSome(ctx, s, share, spec) }()
+	}
+	for range submitters {
+		if err := <-errs; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func submitSome(ctx context.Context, s entropy.Service, n int, spec entropy.JobSpec) error {
+	for n > 0 {
+		batch := make([]entropy.Submission, min(n, entropy.MaxBatch))
+		for i := range batch {
+			batch[i] = entropy.Submission{ID: entropy.JobID(entropy.NewID()), Spec: spec}
+		}
+		results, err := s.Submit(ctx, batch)
+		if err != nil {
+			return err
+		}
+		for _, r := range results {
+			if r.Error != nil {
+				return r.Error
+			}
+		}
+		n -= len(batch)
+	}
+	return nil
+}
+
+// await waits until n jobs have succeeded.
+func await(ctx context.Context, s entropy.Service, n int) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		st, err := s.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if st.Jobs[entropy.Failed] > 0 {
+			return fmt.Errorf("%d jobs failed", st.Jobs[entropy.Failed])
+		}
+		if st.Jobs[entropy.Succeeded] >= int64(n) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}

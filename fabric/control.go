@@ -1,0 +1,269 @@
+package fabric
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors"
+	"github.com/entropy-fabric/entropy/cluster/api"
+	"github.com/entropy-fabric/entropy/cluster/identity"
+	"github.com/entropy-fabric/entropy/cluster/telemetry"
+	"github.com/entropy-fabric/entropy/persistence"
+	"github.com/entropy-fabric/entropy/persistence/artifact"
+	"github.com/entropy-fabric/entropy/persistence/journal"
+)
+
+// ControlConfig configures a [Control]. DataDir is required.
+type ControlConfig struct {
+	DataDir string // made if it is not there; holds everything that must survive
+	// Listen is HOST:PORT; "" means 127.0.0.1:7600. Port 0 takes a free one.
+	Listen string
+	// Insecure allows plain HTTP off loopback.
+	Insecure bool
+
+	LeaseTTL  time.Duration // 0 means 15 s
+	Heartbeat time.Duration // 0 means a third of LeaseTTL
+	AgingStep time.Duration // 0 means 1 min
+
+	Version string
+	Logger  *slog.Logger // nil discards
+	// CommitMark is the journal's test hook; nil in production.
+	CommitMark func(inFlight bool)
+}
+
+// DefaultListen is where the control plane listens when nothing else is said.
+const DefaultListen = "127.0.0.1:7600"
+
+// The files of a control plane's data directory that others read.
+const (
+	AdminTokenFile  = "admin.token"
+	WorkerTokenFile = "worker.token"
+	URLFile         = "control.url"
+	JournalFile     = "journal.db"
+)
+
+// Control is a control plane: the journal, the store, the actors and the API
+// over them.
+type Control struct {
+	cfg      ControlConfig
+	dir      *persistence.Dir
+	journal  *journal.Journal
+	store    *artifact.Store
+	system   *actors.System
+	auth     *identity.Authenticator
+	server   *api.Server
+	listener net.Listener
+}
+
+// OpenControl locks the data directory, recovers what the journal holds and
+// listens. When it returns, the control plane is ready to serve; Run serves. At
+// the first start it writes admin.token and worker.token.
+func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = DefaultListen
+	}
+	if err := api.CheckListen(cfg.Listen, false, cfg.Insecure); err != nil {
+		return nil, err
+	}
+	c := &Control{cfg: cfg}
+	defer func() {
+		if err != nil {
+			c.Close()
+		}
+	}()
+	// Listen first: a port that is taken is the commonest mistake, and found out
+	// before anything is touched.
+	if c.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+		return nil, entropy.Errorf(entropy.CodeUnavailable, "listen on %s: %v", cfg.Listen, err).
+			WithHint("is another control plane running? choose another address with --listen")
+	}
+	if err = c.openStorage(ctx); err != nil {
+		return nil, err
+	}
+	if err = c.openIdentity(ctx); err != nil {
+		return nil, err
+	}
+	c.system, err = actors.Start(ctx, actors.Config{Journal: journalPort{c.journal}, Store: c.store, LeaseTTL: cfg.LeaseTTL,
+		Heartbeat: cfg.Heartbeat, AgingStep: cfg.AgingStep, Version: cfg.Version, Logger: cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
+	if err = c.openServer(); err != nil {
+		return nil, err
+	}
+	return c, os.WriteFile(filepath.Join(cfg.DataDir, URLFile), []byte(c.URL()+"\n"), 0o644)
+}
+
+func (c *Control) openStorage(ctx context.Context) (err error) {
+	if c.dir, err = persistence.OpenDir(c.cfg.DataDir); err != nil {
+		return err
+	}
+	c.journal, err = journal.Open(ctx, journal.Config{Path: filepath.Join(c.cfg.DataDir, JournalFile), Logger: c.cfg.Logger, CommitMark: c.cfg.CommitMark})
+	if err != nil {
+		return err
+	}
+	c.store, err = artifact.Open(artifact.Config{Dir: filepath.Join(c.cfg.DataDir, "store"), Logger: c.cfg.Logger})
+	return err
+}
+
+// openIdentity loads the credentials, and makes the first ones.
+func (c *Control) openIdentity(ctx context.Context) error {
+	tokens, err := c.journal.Tokens(ctx)
+	if err != nil {
+		return err
+	}
+	known := make([]entropy.Token, 0, len(tokens)+2)
+	for _, t := range tokens {
+		known = append(known, *t)
+	}
+	for _, first := range []struct {
+		role entropy.Role
+		file string
+	}{{entropy.RoleAdmin, AdminTokenFile}, {entropy.RoleJoin, WorkerTokenFile}} {
+		t, err := c.firstToken(ctx, first.role, filepath.Join(c.cfg.DataDir, first.file), known)
+		if err != nil {
+			return err
+		}
+		if t != nil {
+			known = append(known, *t)
+		}
+	}
+	c.auth = identity.NewAuthenticator(identity.Config{})
+	c.auth.Set(known)
+	workers, err := c.journal.Workers(ctx)
+	for _, w := range workers {
+		c.auth.SetWorkerKey(w.ID, w.KeyHash)
+	}
+	return err
+}
+
+// firstToken makes the token of a role if there is none yet. The secret is on
+// disk before the token is journaled: a crash between the two leaves a file that
+// is written anew, never a token whose secret nobody has.
+func (c *Control) firstToken(ctx context.Context, role entropy.Role, path string, known []entropy.Token) (*entropy.Token, error) {
+	for _, t := range known {
+		if t.Role == role && !t.Revoked {
+			return nil, nil
+		}
+	}
+	secret, tok, err := identity.New(role)
+	if err != nil {
+		return nil, err
+	}
+	if err := identity.WriteSecretFile(path, secret); err != nil {
+		return nil, err
+	}
+	tok.CreatedAt = time.Now().UTC().Truncate(time.Millisecond)
+	change, err := entropy.NewToken(tok)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.journal.Append(ctx, change); err != nil {
+		return nil, fmt.Errorf("record the first %s token: %w", role, err)
+	}
+	return &tok, nil
+}
+
+func (c *Control) openServer() (err error) {
+	metrics, err := telemetry.New(telemetry.Config{Version: c.cfg.Version, Status: c.system, Journal: c.journalStats})
+	if err != nil {
+		return err
+	}
+	c.server, err = api.New(api.Config{Service: c.system, Worker: c.system, Auth: c.auth, Metrics: metrics.Handler(),
+		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger})
+	return err
+}
+
+// journalStats gives telemetry the journal's figures in its own words. Batch
+// sizes are not kept as a histogram: their mean is events over commits.
+func (c *Control) journalStats() telemetry.JournalStats {
+	st := c.journal.Stats()
+	h := telemetry.Histogram{Count: st.Commit.Count, Sum: st.Commit.Sum, Buckets: make(map[float64]uint64, len(st.Commit.Bounds))}
+	for i, bound := range st.Commit.Bounds {
+		h.Buckets[bound] = st.Commit.Counts[i]
+	}
+	return telemetry.JournalStats{Commits: st.Batches, Events: st.Events, CommitSeconds: h, QueuedAppends: st.Queue}
+}
+
+// ready says why the control plane cannot take work now.
+func (c *Control) ready() error {
+	if err := c.journal.Err(); err != nil {
+		return err
+	}
+	if c.journal.ReadOnly() {
+		return entropy.Errorf(entropy.CodeDiskFull, "the disk is full")
+	}
+	return nil
+}
+
+// Run serves until ctx ends, then stops in order: no new requests, the actors,
+// the journal, the lock. It returns an error when the journal can no longer be
+// trusted: the process must then exit and recover by a new start.
+func (c *Control) Run(ctx context.Context) error {
+	defer c.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-c.journal.Fatal():
+			cancel(entropy.Errorf(entropy.CodeUnavailable, "the journal failed: %v", c.journal.Err()).
+				WithHint("start the control plane again: it recovers what was acknowledged"))
+		case <-ctx.Done():
+		}
+	}()
+	if err := c.server.Serve(ctx, c.listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	if e, ok := errors.AsType[*entropy.Error](context.Cause(ctx)); ok {
+		return e
+	}
+	return nil
+}
+
+// Close releases everything. Run calls it; it is idempotent.
+func (c *Control) Close() {
+	if c.system != nil {
+		c.system.Close()
+	}
+	if c.listener != nil {
+		_ = c.listener.Close() // closed already when it was served
+	}
+	if c.store != nil {
+		_ = c.store.Close() // everything it acknowledged is on disk
+	}
+	if c.journal != nil {
+		if err := c.journal.Close(); err != nil {
+			c.cfg.Logger.Error("close journal", "error", err)
+		}
+	}
+	if c.dir != nil {
+		_ = c.dir.Close() // the lock goes with the process anyway
+	}
+}
+
+// URL returns where the control plane listens, as in "http://127.0.0.1:7600".
+func (c *Control) URL() string {
+	addr := c.listener.Addr().(*net.TCPAddr)
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
+}
+
+// Service returns the fabric without HTTP, for the program that embeds it.
+func (c *Control) Service() entropy.Service { return c.system }
+
+// DataDir returns the data directory.
+func (c *Control) DataDir() string { return c.cfg.DataDir }
