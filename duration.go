@@ -2,6 +2,7 @@ package entropy
 
 import (
 	"encoding/json"
+	"math"
 	"time"
 )
 
@@ -22,14 +23,17 @@ func (d Duration) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads a quoted duration, or a number of seconds.
 func (d *Duration) UnmarshalJSON(b []byte) error {
-	var seconds float64
-	if err := json.Unmarshal(b, &seconds); err == nil {
+	if len(b) == 0 || b[0] != '"' {
+		var seconds float64
+		if err := json.Unmarshal(b, &seconds); err != nil || math.Abs(seconds) > math.MaxInt64/float64(time.Second) {
+			return Errorf(CodeInvalid, "%s is not a duration", b).WithHint(`write it as text, as in "90s" or "1h30m"`)
+		}
 		*d = Duration(seconds * float64(time.Second))
 		return nil
 	}
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
-		return Errorf(CodeInvalid, "%s is not a duration", b).WithHint(`write it as text, as in "90s" or "1h30m"`)
+		return err
 	}
 	v, err := time.ParseDuration(s)
 	if err != nil {
