@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"io"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -59,6 +60,7 @@ func (s *System) submission(sub *entropy.Submission, principal string) (*job.Com
 		if err := entropy.ValidateID("job id", string(id)); err != nil {
 			return nil, "", err
 		}
+		fresh = madeJustNow(string(id), s.cfg.Now())
 	case len(sub.IdempotencyKey) > 256:
 		return nil, "", entropy.Errorf(entropy.CodeInvalid, "idempotency_key has %d bytes, at most 256 are allowed", len(sub.IdempotencyKey))
 	case sub.IdempotencyKey != "":
@@ -77,6 +79,18 @@ func (s *System) submission(sub *entropy.Submission, principal string) (*job.Com
 		return nil, "", err
 	}
 	return &job.Command{Fresh: fresh, Cmd: entropy.Submit{Spec: sub.Spec, SpecHash: hash, Principal: principal, Operation: sub.IdempotencyKey}}, id, nil
+}
+
+// madeJustNow reports whether an ID is a UUIDv7 of the last second. Such a job is
+// taken for new without looking: a repeat that comes so soon is found out by the
+// journal, which then makes its actor look.
+func madeJustNow(id string, now time.Time) bool {
+	if len(id) != 36 || id[14] != '7' {
+		return false
+	}
+	ms, err := strconv.ParseInt(id[:8]+id[9:13], 16, 64)
+	age := now.UnixMilli() - ms
+	return err == nil && -1000 < age && age < 1000
 }
 
 func (s *System) missingInputs(spec *entropy.JobSpec) string {

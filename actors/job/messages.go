@@ -11,7 +11,7 @@ import (
 type Command struct {
 	Cmd       entropy.JobCommand
 	Operation *entropy.OperationRecord // recorded with the events, if there are any
-	Fresh     bool                     // the ID was made here just now: the job cannot exist yet
+	Fresh     bool                     // the ID was made just now: do not look whether the job exists
 }
 
 // Outcome is the answer to a [Command]: what was decided and the job after it.

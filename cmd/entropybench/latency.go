@@ -61,7 +61,7 @@ func queued(ctx context.Context, b *bench) error {
 		return err
 	}
 	start := time.Now()
-	if err := submitAll(ctx, c, b.queued, entropy.JobSpec{Command: []string{"/bin/true"}}); err != nil {
+	if err := submitAll(ctx, c, b.queued, entropy.JobSpec{Command: []string{"/bin/true"}}, func() {}); err != nil {
 		return err
 	}
 	took := time.Since(start)

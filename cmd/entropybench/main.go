@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -131,8 +132,9 @@ func workerMain(dir, server, slots string) int {
 	return 0
 }
 
-// submitAll submits n jobs in full batches from a few submitters at once.
-func submitAll(ctx context.Context, s entropy.Service, n int, spec entropy.JobSpec) error {
+// submitAll submits n jobs in full batches from a few submitters at once, each of
+// which first asks may.
+func submitAll(ctx context.Context, s entropy.Service, n int, spec entropy.JobSpec, may func()) error {
 	const submitters = 4
 	errs := make(chan error, submitters)
 	for i := range submitters {
@@ -140,7 +142,7 @@ func submitAll(ctx context.Context, s entropy.Service, n int, spec entropy.JobSp
 		if i == 0 {
 			share += n % submitters
 		}
-		go func() { errs <- submitSome(ctx, s, share, spec) }()
+		go func() { errs <- submitSome(ctx, s, share, spec, may) }()
 	}
 	for range submitters {
 		if err := <-errs; err != nil {
@@ -150,8 +152,9 @@ func submitAll(ctx context.Context, s entropy.Service, n int, spec entropy.JobSp
 	return nil
 }
 
-func submitSome(ctx context.Context, s entropy.Service, n int, spec entropy.JobSpec) error {
+func submitSome(ctx context.Context, s entropy.Service, n int, spec entropy.JobSpec, may func()) error {
 	for n > 0 {
+		may()
 		batch := make([]entropy.Submission, min(n, entropy.MaxBatch))
 		for i := range batch {
 			batch[i] = entropy.Submission{ID: entropy.JobID(entropy.NewID()), Spec: spec}
@@ -168,6 +171,47 @@ func submitSome(ctx context.Context, s entropy.Service, n int, spec entropy.JobS
 		n -= len(batch)
 	}
 	return nil
+}
+
+// maxAhead is how far submission may run ahead of completion in a throughput run:
+// a steady flow is measured, not a backlog.
+const maxAhead = 10_000
+
+// pace returns a function that waits until fewer than maxAhead jobs are under
+// way, and one that stops looking.
+func pace(ctx context.Context, s entropy.Service) (may, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var mu sync.Mutex
+	room := sync.NewCond(&mu)
+	open := 0
+	go func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			st, err := s.Status(ctx)
+			if err == nil {
+				ahead := 0
+				for state, n := range st.Jobs {
+					if !state.Terminal() {
+						ahead += int(n)
+					}
+				}
+				mu.Lock()
+				open = max(0, (maxAhead-ahead)/entropy.MaxBatch)
+				mu.Unlock()
+				room.Broadcast()
+			}
+			<-tick.C
+		}
+	}()
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for open <= 0 && ctx.Err() == nil {
+			room.Wait()
+		}
+		open--
+	}, cancel
 }
 
 // await waits until n jobs have succeeded.

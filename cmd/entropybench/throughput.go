@@ -52,7 +52,9 @@ func throughput(ctx context.Context, name string, s entropy.Service, n int, spec
 		return err
 	}
 	start := time.Now()
-	if err := submitAll(ctx, s, n, spec); err != nil {
+	may, stop := pace(ctx, s)
+	defer stop()
+	if err := submitAll(ctx, s, n, spec, may); err != nil {
 		return err
 	}
 	submitted := time.Since(start)
