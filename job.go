@@ -265,6 +265,17 @@ func (j *Job) shown() *Attempt {
 	return j.LastAttempt()
 }
 
+// Summary returns j as a listing shows it: of its attempts only the one that
+// stands for it. It shares the rest with j.
+func (j *Job) Summary() *Job {
+	c := *j
+	c.Attempts = nil
+	if a := j.shown(); a != nil {
+		c.Attempts = []Attempt{*a}
+	}
+	return &c
+}
+
 // attempt returns the attempt of an assignment, or nil.
 func (j *Job) attempt(id AssignmentID) *Attempt {
 	for i := len(j.Attempts) - 1; i >= 0; i-- {

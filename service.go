@@ -23,7 +23,7 @@ type Service interface {
 	Submit(ctx context.Context, subs []Submission) ([]SubmitResult, error)
 	// Job returns one job. CodeNotFound.
 	Job(ctx context.Context, id JobID) (*Job, error)
-	// Jobs lists jobs, newest first, without their attempts.
+	// Jobs lists jobs, newest first, each as [Job.Summary] gives it.
 	Jobs(ctx context.Context, f JobFilter) (JobPage, error)
 	// Cancel asks that a job end. A queued job is canceled at once; a running one
 	// when its processes are confirmed gone or its lease has ended. Repeating it

@@ -174,7 +174,6 @@ func (s *System) Status(context.Context) (entropy.Status, error) {
 	}
 	st.Counters["late_results"] = float64(s.tally.late)
 	s.tally.mu.Unlock()
-	st.Counters["resident_jobs"] = float64(s.jobs.Resident())
 	for _, w := range s.registry.List() {
 		st.Workers[string(w.State)]++
 	}

@@ -33,8 +33,11 @@ func (s *Session) mutate(c *es.Context, w waiting) {
 	now, worker, heard := s.cfg.Now(), s.worker, s.heard
 	switch m := w.msg.(type) {
 	case *Register:
-		twin := s.met && s.worker.BootID != m.BootID && s.cfg.Listening()-heard <= s.cfg.Heartbeat+time.Second
-		c.Go(func() any { return s.register(worker, &m.Registration, twin, now, w.reply) })
+		met := s.met
+		twin := met && s.worker.BootID != m.BootID && s.cfg.Listening()-heard <= s.cfg.Heartbeat+time.Second
+		c.Go(func() any {
+			return s.register(worker, &m.Registration, circumstances{twin: twin, outage: !met, now: now}, w.reply)
+		})
 	case *Leave:
 		c.Go(func() any { return s.leave(worker, m, now, w.reply) })
 	case *SetMode:
@@ -97,13 +100,20 @@ func (s *Session) append(w *entropy.Worker, events []entropy.WorkerEvent, op *en
 	return next, nil
 }
 
-func (s *Session) register(w *entropy.Worker, r *entropy.Registration, twin bool, now time.Time, reply es.Reply) *appended {
+// circumstances are what a session knows of a registration beside its content.
+type circumstances struct {
+	now    time.Time
+	twin   bool // another live host uses the key
+	outage bool // not heard since the control plane started: what is lost, its absence may have lost
+}
+
+func (s *Session) register(w *entropy.Worker, r *entropy.Registration, at circumstances, reply es.Reply) *appended {
 	fail := func(err error) *appended { return &appended{reply: reply, err: err} }
-	if twin && w.KeyHash == r.KeyHash {
+	if at.twin && w.KeyHash == r.KeyHash {
 		return fail(entropy.Errorf(entropy.CodeConflict, "two live hosts use the key of worker %s: %s and %s", w.ID, w.Hostname, r.Hostname).
 			WithHint("a copied data directory? stop one of them, or remove worker.key on the copy and give it another --name; after a quick reboot just wait"))
 	}
-	events, rebooted, err := w.Register(*r, now)
+	events, rebooted, err := w.Register(*r, at.now)
 	if err != nil {
 		return fail(err)
 	}
@@ -115,7 +125,7 @@ func (s *Session) register(w *entropy.Worker, r *entropy.Registration, twin bool
 	if state == nil {
 		state = w // a repeat
 	}
-	held, err := s.reconcile(state, r.Inventory, rebooted, now)
+	held, err := s.reconcile(state, r.Inventory, rebooted, at)
 	if err != nil {
 		return &appended{worker: next, reply: reply, err: err, fresh: next != nil}
 	}
@@ -127,7 +137,7 @@ func (s *Session) register(w *entropy.Worker, r *entropy.Registration, twin bool
 
 // reconcile compares what a new agent holds with what the journal says it holds:
 // keep, reattach, stop or report; and what it no longer has is lost.
-func (s *Session) reconcile(w *entropy.Worker, inventory []entropy.Held, rebooted bool, now time.Time) ([]entropy.HeldVerdict, error) {
+func (s *Session) reconcile(w *entropy.Worker, inventory []entropy.Held, rebooted bool, at circumstances) ([]entropy.HeldVerdict, error) {
 	ctx := context.Background()
 	has := make(map[entropy.AssignmentID]bool, len(inventory))
 	var verdicts []entropy.HeldVerdict
@@ -146,10 +156,10 @@ func (s *Session) reconcile(w *entropy.Worker, inventory []entropy.Held, reboote
 	if err != nil {
 		return nil, err
 	}
-	end := entropy.EndLease{Cause: entropy.CauseForgotten, Message: "the agent of " + string(w.ID) + " started anew and no longer has it"}
+	end := entropy.EndLease{Cause: entropy.CauseForgotten, Message: "the agent of " + string(w.ID) + " started anew and no longer has it", Uncounted: at.outage}
 	if rebooted {
 		end.Cause, end.Message = entropy.CauseRebooted, "the host of "+string(w.ID)+" has booted again"
-		end.Uncounted = s.cfg.Registry.Outage(w.ID, s.cfg.Listening(), now)
+		end.Uncounted = s.cfg.Registry.Outage(w.ID, s.cfg.Listening(), at.now) || at.outage
 	}
 	for _, h := range leased {
 		if has[h.AssignmentID] {

@@ -20,7 +20,7 @@ func (s *session) claims(ctx context.Context) {
 	defer context.AfterFunc(s.ctx, cancel)()
 	for seq := uint64(1); ; seq++ {
 		want := s.n.slots.awaitFree(ctx, func() bool { return !s.n.draining() })
-		if want == 0 {
+		if want == 0 || !s.n.awaitSpace(ctx) {
 			return
 		}
 		reply, ok := s.claim(ctx, seq, min(want, entropy.MaxBatch))
@@ -60,9 +60,10 @@ func (s *session) claim(ctx context.Context, seq uint64, want int) (entropy.Clai
 func (s *session) take(as []entropy.Assignment) {
 	var plain []entropy.Assignment
 	var refused []entropy.Refusal
+	space := s.n.hasSpace()
 	for _, a := range as {
-		if err := s.n.preflight(&a); err != nil {
-			refused = append(refused, refusal(&a, err, s.n.draining()))
+		if err := s.n.preflight(&a, space); err != nil {
+			refused = append(refused, refusal(&a, err, s.n.draining() || entropy.ErrorCode(err) == entropy.CodeDiskFull))
 			continue
 		}
 		if len(a.Spec.Inputs) == 0 {
@@ -83,13 +84,17 @@ func refusal(a *entropy.Assignment, err error, transient bool) entropy.Refusal {
 	return entropy.Refusal{JobID: a.JobID, AssignmentID: a.AssignmentID, Message: cut(err.Error()), Transient: transient}
 }
 
-// preflight says why an assignment cannot run here, before it is ACKed.
-func (n *Node) preflight(a *entropy.Assignment) error {
+// preflight says why an assignment cannot run here, before it is ACKed. Space
+// is whether the disk has room.
+func (n *Node) preflight(a *entropy.Assignment, space bool) error {
 	if err := entropy.ValidateID("assignment", string(a.AssignmentID)); err != nil {
 		return err
 	}
 	if n.draining() {
 		return entropy.Errorf(entropy.CodeUnavailable, "the worker is draining")
+	}
+	if !space {
+		return n.diskFull()
 	}
 	ex := n.executorFor(a)
 	if ex == nil {
@@ -249,7 +254,7 @@ func (s *session) takeWithInputs(a entropy.Assignment) {
 	select {
 	case err := <-fetched:
 		if err != nil {
-			_ = s.n.dirOf(&a).Remove()
+			s.n.dropDir(&a)
 			s.refuse([]entropy.Refusal{refusal(&a, err, entropy.ErrorCode(err) != entropy.CodeInvalid)})
 			return
 		}
@@ -258,6 +263,9 @@ func (s *session) takeWithInputs(a entropy.Assignment) {
 		agreed := s.ack([]entropy.Assignment{a})
 		if len(agreed) == 0 {
 			cancel()
+			<-fetched
+			s.n.dropDir(&a)
+			return
 		}
 		if err := <-fetched; err != nil {
 			s.start(agreed, "its inputs could not be fetched: "+err.Error())

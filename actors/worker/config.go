@@ -52,6 +52,9 @@ type Config struct {
 	MaxLog int64
 	// CacheSize bounds the cache of job inputs, in bytes; 0 means 4 GiB.
 	CacheSize int64
+	// MinFree is the free space on the data directory's file system, in bytes,
+	// below which the node takes no more work; 0 means 16 MiB, negative none.
+	MinFree int64
 	// Grace is how long handlers may take to return when the node stops, and
 	// between TERM and KILL for jobs that name none; 0 means 5 s.
 	Grace time.Duration
@@ -70,6 +73,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.CacheSize == 0 {
 		c.CacheSize = 4 << 30
+	}
+	if c.MinFree == 0 {
+		c.MinFree = 16 << 20
 	}
 	if c.Grace == 0 {
 		c.Grace = deadline.DefaultGrace

@@ -92,6 +92,12 @@ func (o *outbox) current(r *result) bool {
 	return o.tracked[r.exit.ID()] == r
 }
 
+func (o *outbox) has(id entropy.AssignmentID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.tracked[id] != nil
+}
+
 // remove forgets results that were decided or replaced.
 func (o *outbox) remove(rs []*result) {
 	o.mu.Lock()

@@ -30,7 +30,7 @@ type Run struct {
 	Payload      json.RawMessage // of the job; do not change it
 	Env          map[string]string
 
-	root   *workspace.Root
+	h      *handlers
 	dir    workspace.Dir
 	inputs int
 	stdout *workspace.Log // nil until asked for
@@ -44,7 +44,10 @@ func (r *Run) InputDir() string { return r.dir.InputsOrEmpty(r.inputs) }
 
 // ArtifactDir makes and returns a directory. Every file in it when the handler
 // returns without an error becomes an artifact of the job.
-func (r *Run) ArtifactDir() (string, error) { return r.dir.Artifacts(), r.dir.Make() }
+func (r *Run) ArtifactDir() (string, error) {
+	d, err := r.h.workspace(r.AssignmentID)
+	return d.Artifacts(), err
+}
 
 // Stdout returns the job's standard output. It is capped; see Config.MaxLog.
 // Like Stderr and Logger it may be called from the handler's goroutine only;
@@ -56,7 +59,7 @@ func (r *Run) Stderr() io.Writer { return r.stream(&r.stderr, workspace.Stderr) 
 
 func (r *Run) stream(l **workspace.Log, name string) io.Writer {
 	if *l == nil {
-		if err := r.dir.Make(); err != nil {
+		if _, err := r.h.workspace(r.AssignmentID); err != nil {
 			r.logger.Warn("the output of a handler cannot be kept", slog.Any("error", err))
 		}
 		*l = workspace.NewLog(r.dir.Log(name), r.maxLog)

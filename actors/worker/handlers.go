@@ -28,8 +28,13 @@ type handlers struct {
 
 	mu      sync.Mutex
 	runs    map[entropy.AssignmentID]*handlerRun
+	made    map[entropy.AssignmentID]bool // those that have a workspace: most need none
 	closing bool
 	idle    chan struct{} // closed once closing and nothing runs
+
+	ended *queue[spool.Exit]
+	life  context.Context // ends when the executor is closed
+	end   context.CancelFunc
 }
 
 // handlerRun is one handler at work.
@@ -67,7 +72,9 @@ func openHandlers(conf Config) (*handlers, error) {
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return nil, err
 	}
-	h := &handlers{conf: conf, runs: map[entropy.AssignmentID]*handlerRun{}, idle: make(chan struct{})}
+	h := &handlers{conf: conf, runs: map[entropy.AssignmentID]*handlerRun{}, made: map[entropy.AssignmentID]bool{},
+		idle: make(chan struct{}), ended: newQueue[spool.Exit]()}
+	h.life, h.end = context.WithCancel(context.Background())
 	var err error
 	if h.root, err = workspace.OpenRoot(state); err != nil {
 		return nil, err
@@ -81,6 +88,7 @@ func openHandlers(conf Config) (*handlers, error) {
 	if h.watch, err = deadline.NewWatch(); err != nil {
 		return nil, errors.Join(err, h.spool.Close())
 	}
+	go h.collect()
 	return h, nil
 }
 
@@ -99,8 +107,44 @@ func (h *handlers) recover() error {
 			return fmt.Errorf("report what an earlier process left: %w", err)
 		}
 	}
-	h.root.Sweep(h.spool.Knows, h.conf.Logger)
+	h.root.Sweep(func(id entropy.AssignmentID) bool {
+		h.made[id] = h.spool.Knows(id)
+		return h.made[id]
+	}, h.conf.Logger)
 	return nil
+}
+
+// workspace makes the workspace of an assignment.
+func (h *handlers) workspace(id entropy.AssignmentID) (workspace.Dir, error) {
+	h.mu.Lock()
+	h.made[id] = true
+	h.mu.Unlock()
+	d := h.root.Dir(id)
+	return d, d.Make()
+}
+
+// remove removes the workspaces of those assignments that have one.
+func (h *handlers) remove(ds []spool.Decision) {
+	var todo []workspace.Dir
+	h.mu.Lock()
+	for _, d := range ds {
+		if h.made[d.AssignmentID] {
+			todo = append(todo, h.root.Dir(d.AssignmentID))
+		}
+		delete(h.made, d.AssignmentID)
+	}
+	h.mu.Unlock()
+	for _, d := range todo {
+		if err := d.Remove(); err != nil {
+			h.conf.Logger.Warn("cannot remove a workspace", slog.Any("error", err))
+		}
+	}
+}
+
+func (h *handlers) hasWorkspace(id entropy.AssignmentID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.made[id]
 }
 
 func (h *handlers) spoolID() string { return h.spool.ID() }
@@ -158,7 +202,7 @@ func (r *handlerRun) main(ctx context.Context) {
 	began := time.Now()
 	x := spool.Exit{Completion: entropy.Completion{JobID: a.JobID, AssignmentID: a.AssignmentID, StartedAt: began.UTC()}}
 	run := &Run{JobID: a.JobID, AssignmentID: a.AssignmentID, Attempt: a.Attempt, Payload: a.Spec.Payload, Env: a.Spec.Env,
-		root: r.h.root, dir: r.h.root.Dir(a.AssignmentID), inputs: len(a.Spec.Inputs), maxLog: r.item.MaxLog, logger: r.h.conf.Logger}
+		h: r.h, dir: r.h.root.Dir(a.AssignmentID), inputs: len(a.Spec.Inputs), maxLog: r.item.MaxLog, logger: r.h.conf.Logger}
 	switch {
 	case r.item.Broken != "":
 		x.Completion.Outcome, x.Completion.Reason, x.Completion.Message = entropy.OutcomeFailed, entropy.ReasonWorkerError, cut(r.item.Broken)
@@ -174,7 +218,7 @@ func (r *handlerRun) main(ctx context.Context) {
 	ended := time.Now()
 	x.Completion.FinishedAt = ended.UTC()
 	x.Completion.Usage = &entropy.Usage{Wall: entropy.Duration(ended.Sub(began))}
-	r.h.finish(x)
+	r.h.ended.put(x)
 }
 
 // describe completes the exit with what the handler left, or why it was stopped.
@@ -197,7 +241,7 @@ func (r *handlerRun) describe(run *Run, x *spool.Exit, reason entropy.Reason) {
 	case c.Outcome != entropy.OutcomeSucceeded:
 		return
 	}
-	if _, err := os.Stat(run.dir.Path()); err != nil && len(spec.Artifacts) == 0 {
+	if len(spec.Artifacts) == 0 && !r.h.hasWorkspace(run.AssignmentID) {
 		return // it never asked for a directory
 	}
 	var err error
@@ -206,25 +250,46 @@ func (r *handlerRun) describe(run *Run, x *spool.Exit, reason entropy.Reason) {
 	}
 }
 
-// finish spools the end of a run. A full disk holds it until there is room.
-func (h *handlers) finish(x spool.Exit) {
+// collect spools the ends of runs, as many as there are at once, until the
+// executor is closed.
+func (h *handlers) collect() {
 	for {
-		err := h.spool.Exit(x)
-		if err == nil {
-			break
+		xs := h.ended.take(h.life, 256)
+		if len(xs) == 0 {
+			return
 		}
-		h.conf.Logger.Error("the end of an assignment cannot be written to the spool", slog.Any("error", err), slog.String("assignment_id", string(x.ID())))
-		if entropy.ErrorCode(err) != entropy.CodeDiskFull {
-			break
+		h.spoolExits(xs)
+		for i := range xs {
+			h.watch.Remove(xs[i].ID())
 		}
-		time.Sleep(time.Second) // the disk tells nobody when it has room
+		h.mu.Lock()
+		for i := range xs {
+			delete(h.runs, xs[i].ID())
+		}
+		if h.closing && len(h.runs) == 0 {
+			close(h.idle)
+		}
+		h.mu.Unlock()
 	}
-	h.watch.Remove(x.ID())
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.runs, x.ID())
-	if h.closing && len(h.runs) == 0 {
-		close(h.idle)
+}
+
+// spoolExits writes exits to the spool. A full disk holds them until there is
+// room: no result is given up.
+func (h *handlers) spoolExits(xs []spool.Exit) {
+	for {
+		err := h.spool.ExitAll(xs)
+		if err == nil {
+			return
+		}
+		h.conf.Logger.Error("the ends of assignments cannot be written to the spool", slog.Any("error", err), slog.Int("count", len(xs)))
+		if entropy.ErrorCode(err) != entropy.CodeDiskFull {
+			return
+		}
+		select {
+		case <-time.After(time.Second): // the disk tells nobody when it has room
+		case <-h.life.Done():
+			return // the starts are in the spool: the next process reports them
+		}
 	}
 }
 
@@ -259,11 +324,7 @@ func (h *handlers) decide(_ context.Context, ds []spool.Decision) error {
 	if err := h.spool.Decide(ds); err != nil {
 		return err
 	}
-	for _, d := range ds {
-		if err := h.root.Dir(d.AssignmentID).Remove(); err != nil {
-			h.conf.Logger.Warn("cannot remove a workspace", slog.Any("error", err))
-		}
-	}
+	h.remove(ds)
 	return nil
 }
 
@@ -294,6 +355,7 @@ func (h *handlers) shut(ctx context.Context) {
 
 // close closes the spool, if every handler has returned.
 func (h *handlers) close() error {
+	defer h.end()
 	select {
 	case <-h.idle:
 		return errors.Join(h.watch.Close(), h.spool.Close())

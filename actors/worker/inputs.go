@@ -5,19 +5,21 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/worker/spool"
 	"github.com/entropy-fabric/entropy/actors/worker/workspace"
 )
 
 // fetchInputs brings a job's inputs into its workspace. An error of the fabric
 // or of the network is repeatable; one with CodeInvalid is not.
 func (n *Node) fetchInputs(ctx context.Context, a *entropy.Assignment) error {
-	d := n.dirOf(a)
-	if err := d.Make(); err != nil {
+	d, err := n.makeDir(a)
+	if err != nil {
 		return err
 	}
 	if err := os.Mkdir(d.Inputs(), 0o700); err != nil && !os.IsExist(err) {
@@ -42,6 +44,26 @@ func (n *Node) dirOf(a *entropy.Assignment) workspace.Dir {
 		return n.hands.root.Dir(a.AssignmentID)
 	}
 	return n.exec.root.Dir(a.AssignmentID)
+}
+
+// makeDir makes the workspace of an assignment that has not started.
+func (n *Node) makeDir(a *entropy.Assignment) (workspace.Dir, error) {
+	if a.Spec.Handler != "" {
+		return n.hands.workspace(a.AssignmentID)
+	}
+	d := n.dirOf(a)
+	return d, d.Make()
+}
+
+// dropDir removes the workspace of an assignment that will not start here.
+func (n *Node) dropDir(a *entropy.Assignment) {
+	if a.Spec.Handler != "" {
+		n.hands.remove([]spool.Decision{{AssignmentID: a.AssignmentID}})
+		return
+	}
+	if err := n.dirOf(a).Remove(); err != nil {
+		n.log.Warn("cannot remove a workspace", slog.Any("error", err))
+	}
 }
 
 // fetchInput copies one input from the cache. It is a copy and not a link, since

@@ -30,7 +30,7 @@ type Node struct {
 	drained  atomic.Bool  // by Drain
 	contact  atomic.Int64 // Unix nanoseconds of the newest answer of the control plane
 	away     atomic.Bool  // it did not answer the newest call
-	counters struct{ claimed, refused, delivered, replayed, superseded atomic.Int64 }
+	counters struct{ claimed, refused, delivered, replayed, superseded, withheld atomic.Int64 }
 }
 
 // Stats is a node at a glance.
@@ -45,6 +45,7 @@ type Stats struct {
 	Delivered   int64 // results decided
 	Replayed    int64 // of those, results accepted after the control plane or the agent had been away
 	Superseded  int64 // of those, results that came too late
+	Withheld    int64 // heartbeats that were not sent because the executor did not answer
 	Draining    bool
 }
 
@@ -125,6 +126,9 @@ func (n *Node) adopt(ctx context.Context, ex executor) error {
 	held, err := ex.held(ctx)
 	if err != nil {
 		return err
+	}
+	if ex == executor(n.exec) {
+		n.exec.sweep(held)
 	}
 	for _, h := range held {
 		if h.Spooled {
@@ -244,5 +248,5 @@ func (n *Node) Stats() Stats {
 	spooled, parked := n.out.counts()
 	return Stats{Incarnation: n.wanted.incarnation.Load(), Slots: n.conf.Slots, Running: n.slots.used(), Spooled: spooled, Parked: parked,
 		Claimed: n.counters.claimed.Load(), Refused: n.counters.refused.Load(), Delivered: n.counters.delivered.Load(),
-		Replayed: n.counters.replayed.Load(), Superseded: n.counters.superseded.Load(), Draining: n.draining()}
+		Replayed: n.counters.replayed.Load(), Superseded: n.counters.superseded.Load(), Withheld: n.counters.withheld.Load(), Draining: n.draining()}
 }

@@ -42,8 +42,28 @@ func openRemote(ctx context.Context, conf Config) (*remote, error) {
 		return nil, err
 	}
 	r := &remote{conf: conf, root: root}
-	_, err = r.connected(ctx)
+	c, err := r.connected(ctx)
+	if err != nil {
+		return r, err
+	}
+	if h := c.Hello(); h.Version != conf.Version && h.Running == 0 {
+		conf.Logger.Info("an idle supervisor of another release is replaced", slog.String("release", h.Version))
+		if err := c.Shutdown(ctx); err != nil {
+			return r, err
+		}
+		_, err = r.connected(ctx)
+	}
 	return r, err
+}
+
+// sweep removes the workspaces of assignments that nobody holds. No assignment
+// may be on its way.
+func (r *remote) sweep(held []entropy.Held) {
+	keep := make(map[entropy.AssignmentID]bool, len(held))
+	for _, h := range held {
+		keep[h.AssignmentID] = true
+	}
+	r.root.Sweep(func(id entropy.AssignmentID) bool { return keep[id] }, r.conf.Logger)
 }
 
 // connected returns the connection, making one if need be.
@@ -68,7 +88,7 @@ func (r *remote) connected(ctx context.Context) (*supervisor.Client, error) {
 	if r.client, err = supervisor.Dial(ctx, r.conf.DataDir); err == nil || entropy.ErrorCode(err) == entropy.CodeConflict {
 		return r.client, err
 	}
-	if err := supervisor.Spawn(ctx, r.conf.SupervisorCommand, r.conf.DataDir, r.conf.SupervisorIdleExit); err != nil {
+	if err := supervisor.Spawn(ctx, r.conf.SupervisorCommand, r.conf.DataDir, r.conf.Version, r.conf.SupervisorIdleExit); err != nil {
 		return nil, err
 	}
 	if r.client, err = supervisor.Dial(ctx, r.conf.DataDir); err != nil {

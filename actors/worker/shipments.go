@@ -49,6 +49,17 @@ func (s *shipments) forget(ds []spool.Decision) {
 	}
 }
 
+// prune forgets the logs of assignments that are of no interest any more.
+func (s *shipments) prune(keep func(entropy.AssignmentID) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.logs {
+		if !keep(id) {
+			delete(s.logs, id)
+		}
+	}
+}
+
 // shipLog sends what the fabric does not have of a log. A log that does not
 // exist yet is complete. After a restart of the agent it begins with the first
 // piece, and the answer says how far the fabric has got.

@@ -129,7 +129,9 @@ func (s *session) shipLogs() {
 		case <-s.ctx.Done():
 			return
 		}
-		for id, job := range s.n.slots.runningOn(s.n.exec) {
+		running := s.n.slots.runningOn(s.n.exec)
+		s.n.logs.prune(func(id entropy.AssignmentID) bool { return running[id] != "" || s.n.out.has(id) })
+		for id, job := range running {
 			for _, stream := range []string{workspace.Stdout, workspace.Stderr} {
 				_ = s.shipLog(job, id, stream, s.n.exec.root.Dir(id)) // what fails is shipped with the end
 			}

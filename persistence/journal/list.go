@@ -26,46 +26,39 @@ func (r *Reader) Jobs(ctx context.Context, f entropy.JobFilter) (entropy.JobPage
 		return entropy.JobPage{}, entropy.Errorf(entropy.CodeInvalid, "the cursor or the limit of the listing is invalid").
 			WithHint("use next of the page before as the cursor, and a limit of 1 to %d", entropy.MaxBatch)
 	}
-	var rows []listRow
+	var page entropy.JobPage
 	err = r.snapshot(ctx, func(c *conn) error {
+		var rows []stored
 		for _, q := range listQueries(&f, before, limit+1) {
 			if err := c.each(ctx, q.sql, q.args, func(row []driver.Value) error {
-				rows = append(rows, listRow{num(row[0]), str(row[1]), str(row[2]), str(row[3])})
+				rows = append(rows, scanJob(row))
 				return nil
 			}); err != nil {
 				return err
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		return entropy.JobPage{}, err
-	}
-	slices.SortFunc(rows, func(a, b listRow) int { return cmp.Compare(b.ordinal, a.ordinal) })
-	return listPage(rows, limit)
-}
-
-type listRow struct {
-	ordinal          int64
-	id, record, spec string
-}
-
-func listPage(rows []listRow, limit int) (entropy.JobPage, error) {
-	var page entropy.JobPage
-	if len(rows) > limit {
-		rows = rows[:limit]
-		page.Next = strconv.FormatInt(rows[limit-1].ordinal, 36)
-	}
-	page.Jobs = make([]*entropy.Job, len(rows))
-	for i := range rows {
-		j, err := decodeJob(rows[i].id, rows[i].record, rows[i].spec)
-		if err != nil {
-			return entropy.JobPage{}, err
+		slices.SortFunc(rows, func(a, b stored) int { return cmp.Compare(b.ordinal, a.ordinal) })
+		if len(rows) > limit {
+			rows = rows[:limit]
+			page.Next = strconv.FormatInt(rows[limit-1].ordinal, 36)
 		}
-		j.Attempts = nil
-		page.Jobs[i] = j
+		page.Jobs, err = loadPage(ctx, c, rows)
+		return err
+	})
+	return page, err
+}
+
+func loadPage(ctx context.Context, c *conn, rows []stored) ([]*entropy.Job, error) {
+	jobs := make([]*entropy.Job, len(rows))
+	for i := range rows {
+		j, err := rows[i].load(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		j = j.Summary()
+		jobs[i] = j
 	}
-	return page, nil
+	return jobs, nil
 }
 
 // parseCursor returns the ordinal that the page must stay below.
@@ -106,7 +99,7 @@ func listQueries(f *entropy.JobFilter, before int64, limit int) []query {
 		indexed = true
 	}
 	finish := func(where []string, args []driver.Value) query {
-		return query{"SELECT j.ordinal, j.id, j.record, s.spec FROM " + from + " JOIN job_spec s ON s.ordinal = j.ordinal WHERE " +
+		return query{"SELECT " + jobColumns + " FROM " + from + " " + jobJoins + " WHERE " +
 			strings.Join(where, " AND ") + " ORDER BY j.ordinal DESC LIMIT ?", append(args, int64(limit))}
 	}
 	if indexed && len(f.States) > 0 {
@@ -117,7 +110,11 @@ func listQueries(f *entropy.JobFilter, before int64, limit int) []query {
 	}
 	var out []query
 	for _, s := range uniqueStates(f.States) {
-		out = append(out, finish(append(slices.Clone(where), "j.state = ?"), append(slices.Clone(q.args), string(s))))
+		cond := "j.state = ? AND j.state NOT IN ('assigned', 'running')"
+		if s == entropy.Assigned || s == entropy.Running { // these are few, and have a table of their own
+			cond = "+j.state = ? AND j.ordinal IN (SELECT ordinal FROM lease)"
+		}
+		out = append(out, finish(append(slices.Clone(where), cond), append(slices.Clone(q.args), string(s))))
 	}
 	return out
 }

@@ -95,6 +95,23 @@ func (s *Spool) Process(p Process) error {
 // of the same assignment is an error.
 func (s *Spool) Exit(x Exit) error { return s.exit(x, false) }
 
+// ExitAll appends the exits of several assignments at once: all or, on an error,
+// none.
+func (s *Spool) ExitAll(xs []Exit) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rs := make([]record, len(xs))
+	for i := range xs {
+		x := &xs[i]
+		if e := s.entries[x.ID()]; e == nil || e.exit != nil {
+			return fmt.Errorf("assignment %s is not in the spool as one that could end so", x.ID())
+		}
+		x.Completion.SpoolID, x.Completion.CompletionSeq = s.id, s.nextSeq+uint64(i)
+		rs[i] = record{Exit: x}
+	}
+	return s.append(rs)
+}
+
 // Amend replaces the exit of an assignment that is not decided, under a new number.
 func (s *Spool) Amend(x Exit) error { return s.exit(x, true) }
 

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/entropy-fabric/entropy"
 )
 
@@ -348,4 +350,45 @@ func BenchmarkStartExitDecide(b *testing.B) {
 		s.Decide([]Decision{{entropy.AssignmentID(id), entropy.VerdictAccepted}})
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "jobs/s")
+}
+
+// proves H-3 (worker's side): a full disk is said as such, leaves nothing half
+// written, and once there is room the spool goes on as if nothing had been.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("cannot mount a small file system: %v", err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	s, err := Open(Config{Path: dir + "/spool.log"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, s, "a")
+	filler, err := os.Create(dir + "/filler")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = filler.Write(make([]byte, 4096))
+	}
+	n := 0
+	for err = nil; err == nil; n++ {
+		_, err = s.Start([]Start{start(fmt.Sprint("b", n))})
+	}
+	if entropy.ErrorCode(err) != entropy.CodeDiskFull {
+		t.Fatalf("start %d on a full disk: %v", n, err)
+	}
+	if err := filler.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, s, "c")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, dir+"/spool.log")
+	defer s.Close()
+	if running, ended := s.Counts(); running != n-1 || ended != 2 {
+		t.Fatalf("%d running and %d ended after reopen, want %d and 2", running, ended, n-1)
+	}
 }

@@ -146,5 +146,11 @@ func (g *cgroup) close() {
 	_ = unix.Rmdir(g.path)
 }
 
-// close removes the directory, once its groups are gone.
-func (c *cgroups) close() { _ = unix.Rmdir(c.dir) }
+// close removes the directory with its groups. One that is populated stays.
+func (c *cgroups) close() {
+	list, _ := filepath.Glob(filepath.Join(c.dir, "*", "cgroup.events"))
+	for _, events := range list {
+		_ = unix.Rmdir(filepath.Dir(events))
+	}
+	_ = unix.Rmdir(c.dir)
+}

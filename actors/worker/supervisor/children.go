@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 // children keeps apart the supervisor's own children: the leaders of runs, and
 // orphans that came to it as subreaper.
 type children struct {
+	spawner chan func()  // runs what it is given on one thread that never ends
 	mu      sync.RWMutex // held for reading from a fork to its entry in leaders
 	entries sync.Mutex
 	leaders map[int]bool
@@ -25,7 +27,21 @@ func newChildren() (*children, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become subreaper: %w", err)
 	}
-	return &children{leaders: map[int]bool{}}, nil
+	c := &children{spawner: make(chan func()), leaders: map[int]bool{}}
+	go func() {
+		runtime.LockOSThread() // PR_SET_PDEATHSIG is about the thread that forked
+		for f := range c.spawner {
+			f()
+		}
+	}()
+	return c, nil
+}
+
+// onSpawner runs f on the thread whose end is the end of the supervisor.
+func (c *children) onSpawner(f func()) {
+	done := make(chan struct{})
+	c.spawner <- func() { defer close(done); f() }
+	<-done
 }
 
 // fork runs f, which starts a leader.
@@ -134,21 +150,33 @@ func zombie(pid int) bool {
 	return !ok || s.state == "Z" || s.state == "X"
 }
 
-// envAssignment is the variable by which a process is known to belong to a run.
-const envAssignment = "ENTROPY_ASSIGNMENT_ID"
+// The variables by which a process is known to belong to a run: the assignment,
+// and the spool it is recorded in, so that no other worker's is taken for it.
+const (
+	envAssignment = "ENTROPY_ASSIGNMENT_ID"
+	envSpool      = "ENTROPY_SPOOL_ID"
+)
 
-// assignmentOf returns the assignment in a process's environment, or "".
-func assignmentOf(pid int) entropy.AssignmentID {
+// assignmentOf returns the assignment in a process's environment, or "" if it
+// has none or one of another spool.
+func assignmentOf(pid int, spool string) entropy.AssignmentID {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
 	if err != nil {
 		return ""
 	}
+	var id, of string
 	for v := range bytes.SplitSeq(b, []byte{0}) {
-		if id, ok := bytes.CutPrefix(v, []byte(envAssignment+"=")); ok {
-			return entropy.AssignmentID(id)
+		switch name, value, _ := strings.Cut(string(v), "="); name {
+		case envAssignment:
+			id = value
+		case envSpool:
+			of = value
 		}
 	}
-	return ""
+	if of != spool {
+		return ""
+	}
+	return entropy.AssignmentID(id)
 }
 
 // killIf sends KILL to a process if it still is the one that check knows: the

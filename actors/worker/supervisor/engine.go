@@ -44,6 +44,7 @@ type Engine struct {
 
 	mu      sync.Mutex
 	running int
+	ending  bool          // nothing is begun any more
 	idle    chan struct{} // closed and replaced when running falls to 0
 	closing chan struct{}
 	removal chan entropy.AssignmentID
@@ -121,10 +122,8 @@ func (e *Engine) Start(items []StartItem) ([]*entropy.Error, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	select {
-	case <-e.closing:
+	if e.ending {
 		return nil, entropy.Errorf(entropy.CodeUnavailable, "the supervisor is stopping")
-	default:
 	}
 	fresh, err := e.spool.Start(starts)
 	if err != nil {
@@ -247,6 +246,9 @@ func (e *Engine) Running() int {
 // StopAll ends every run as the worker's own doing and blocks until all have
 // ended or ctx has. Nothing is begun any more.
 func (e *Engine) StopAll(ctx context.Context) error {
+	e.mu.Lock()
+	e.ending = true
+	e.mu.Unlock()
 	starts, _ := e.spool.Unfinished()
 	for _, s := range starts {
 		e.watch.Stop(s.AssignmentID, entropy.ReasonContract)
@@ -270,6 +272,7 @@ func (e *Engine) StopAll(ctx context.Context) error {
 // are left alone, for the next supervisor to end.
 func (e *Engine) Close() error {
 	e.mu.Lock()
+	e.ending = true
 	close(e.closing)
 	e.mu.Unlock()
 	e.removed.Wait()
@@ -277,5 +280,7 @@ func (e *Engine) Close() error {
 	if e.groups != nil {
 		e.groups.close()
 	}
+	e.root.Close()
+	close(e.children.spawner)
 	return errors.Join(e.watch.Close(), e.spool.Close(), e.null.Close())
 }

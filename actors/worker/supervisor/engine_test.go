@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/worker/boottime"
 	"github.com/entropy-fabric/entropy/actors/worker/spool"
@@ -97,11 +95,12 @@ func run1(t *testing.T, e *Engine, it StartItem) spool.Exit {
 // awaitFile waits for a file that a job writes when it is ready.
 func awaitFile(t *testing.T, path string) string {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
 		if b, err := os.ReadFile(path); err == nil && len(b) > 0 && b[len(b)-1] == '\n' {
 			return strings.TrimSpace(string(b))
 		}
-		unix.Poll(nil, 5)
 	}
 	t.Fatalf("%s did not appear", path)
 	return ""

@@ -39,6 +39,7 @@ func mainErr(args []string) error {
 	flags := flag.NewFlagSet("supervisor", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	state := flags.String("state", "", "state directory of the worker")
+	version := flags.String("release", "", "release of the worker that starts it")
 	idleExit := flags.Duration("idle-exit", DefaultIdleExit, "end after this long without an agent and without work")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -46,15 +47,16 @@ func mainErr(args []string) error {
 	if *state == "" || flags.NArg() > 0 || *idleExit <= 0 {
 		return errors.New("usage: supervisor --state DIR [--idle-exit D]; it is started by the worker")
 	}
-	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
+	// Caught and left lying, not ignored: jobs would inherit that.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, unix.SIGTERM)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	return serve(*state, *idleExit, term, log)
+	return serve(*state, *version, *idleExit, term, log)
 }
 
 // serve holds the state directory and serves agents until it is told to end.
-func serve(state string, idleExit time.Duration, term <-chan os.Signal, log *slog.Logger) error {
+func serve(state, version string, idleExit time.Duration, term <-chan os.Signal, log *slog.Logger) error {
 	lock, err := Lock(filepath.Join(state, "supervisor.lock"))
 	if err != nil {
 		return err
@@ -69,6 +71,7 @@ func serve(state string, idleExit time.Duration, term <-chan os.Signal, log *slo
 		return fmt.Errorf("open the supervisor's socket: %w", err)
 	}
 	s := newServer(e, l, idleExit, log)
+	s.version = version
 	served := make(chan error, 1)
 	go func() { served <- s.serve() }()
 	fmt.Print(readyLine)
@@ -109,7 +112,14 @@ func Lock(path string) (io.Closer, error) {
 // Spawn starts a supervisor for a state directory and returns once it serves.
 // It is its own session and outlives the caller. Command is the program and the
 // arguments that lead to [Main].
-func Spawn(ctx context.Context, command []string, state string, idleExit time.Duration) error {
+func Spawn(ctx context.Context, command []string, state, version string, idleExit time.Duration) error {
+	program, err := exec.LookPath(command[0])
+	if err == nil {
+		program, err = filepath.Abs(program)
+	}
+	if err != nil {
+		return fmt.Errorf("find the supervisor's program: %w", err)
+	}
 	logFile, err := openLog(filepath.Join(state, "supervisor.log"))
 	if err != nil {
 		return err
@@ -120,8 +130,9 @@ func Spawn(ctx context.Context, command []string, state string, idleExit time.Du
 		return err
 	}
 	defer r.Close()
-	args := append(append([]string{}, command[1:]...), "--state", state, "--idle-exit", idleExit.String())
-	cmd := exec.Command(command[0], args...)
+	args := append(append([]string{}, command[1:]...), "--state", state, "--release", version, "--idle-exit", idleExit.String())
+	cmd := exec.Command(program, args...)
+	cmd.Dir = state // it must not keep another file system busy
 	cmd.Stdout, cmd.Stderr = w, logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()

@@ -47,6 +47,7 @@ type message struct {
 // Hello is how a supervisor introduces itself.
 type Hello struct {
 	Protocol int    `json:"protocol"`
+	Version  string `json:"version"` // release of the worker that started it
 	PID      int    `json:"pid"`
 	SpoolID  string `json:"spool_id"`
 	Running  int    `json:"running"`

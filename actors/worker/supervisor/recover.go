@@ -33,7 +33,7 @@ func (e *Engine) recover() error {
 		}
 	}
 	if len(left) > 0 {
-		if err := killLeft(left, processes); err != nil {
+		if err := killLeft(e.spool.ID(), left, processes); err != nil {
 			return err
 		}
 	}
@@ -50,11 +50,7 @@ func (e *Engine) recover() error {
 	if err := e.spool.Decide(gone); err != nil {
 		return err
 	}
-	if err := e.spool.Sync(context.Background()); err != nil {
-		return err
-	}
-	e.root.Sweep(e.spool.Knows, e.log)
-	return nil
+	return e.spool.Sync(context.Background())
 }
 
 func (e *Engine) logSizes(id entropy.AssignmentID) (stdout, stderr int64) {
@@ -70,7 +66,7 @@ func (e *Engine) logSizes(id entropy.AssignmentID) (stdout, stderr int64) {
 }
 
 // killLeft ends the processes of runs and returns when they are gone.
-func killLeft(starts []spool.Start, processes []*spool.Process) error {
+func killLeft(spoolID string, starts []spool.Start, processes []*spool.Process) error {
 	ids := map[entropy.AssignmentID]bool{}
 	groups := map[string]bool{}
 	for _, s := range starts {
@@ -81,7 +77,7 @@ func killLeft(starts []spool.Start, processes []*spool.Process) error {
 	}
 	end := time.Now().Add(recoverPatience)
 	for {
-		left := killOnce(ids, groups, processes)
+		left := killOnce(spoolID, ids, groups, processes)
 		if left == 0 {
 			return nil
 		}
@@ -94,7 +90,7 @@ func killLeft(starts []spool.Start, processes []*spool.Process) error {
 
 // killOnce kills everything that belongs to the runs and returns how many
 // processes it saw.
-func killOnce(ids map[entropy.AssignmentID]bool, groups map[string]bool, processes []*spool.Process) (seen int) {
+func killOnce(spoolID string, ids map[entropy.AssignmentID]bool, groups map[string]bool, processes []*spool.Process) (seen int) {
 	for g := range groups {
 		seen += killCgroups(g)
 	}
@@ -110,7 +106,7 @@ func killOnce(ids map[entropy.AssignmentID]bool, groups map[string]bool, process
 		}
 	}
 	for _, pid := range pidsIn("/proc") {
-		mine := func() bool { return ids[assignmentOf(pid)] } // a zombie has no environment
+		mine := func() bool { return ids[assignmentOf(pid, spoolID)] } // a zombie has no environment
 		if pid != os.Getpid() && mine() {
 			seen++
 			killIf(pid, mine)

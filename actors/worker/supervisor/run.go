@@ -152,7 +152,7 @@ func (r *run) spawn(b *slot) error {
 	if err != nil {
 		return fmt.Errorf("execute %s: %w", path, err)
 	}
-	r.tree = &tree{id: r.item.Assignment.AssignmentID, leader: pid, cgroup: b.cgroup, children: r.e.children}
+	r.tree = &tree{id: r.item.Assignment.AssignmentID, spool: r.e.spool.ID(), leader: pid, cgroup: b.cgroup, children: r.e.children}
 	if b.cgroup == nil {
 		r.rememberProcess(pid)
 	}
@@ -162,8 +162,16 @@ func (r *run) spawn(b *slot) error {
 // fork starts the process in the slot's control group. If the kernel refuses
 // that, the slot and all that follow do without.
 func (r *run) fork(path string, attr *syscall.ProcAttr, b *slot) (int, error) {
-	argv := r.item.Assignment.Spec.Command
-	start := func() (int, error) { return syscall.ForkExec(path, argv, attr) }
+	spec := &r.item.Assignment.Spec
+	start := func() (int, error) { return syscall.ForkExec(path, spec.Command, attr) }
+	if spec.Disconnect.Worker == entropy.DisconnectStop {
+		// Nobody would keep its deadline after the supervisor.
+		attr.Sys.Pdeathsig = syscall.SIGKILL
+		start = func() (pid int, err error) {
+			r.e.children.onSpawner(func() { pid, err = syscall.ForkExec(path, spec.Command, attr) })
+			return pid, err
+		}
+	}
 	if b.cgroup == nil {
 		return r.e.children.fork(start)
 	}
@@ -286,13 +294,14 @@ func (r *run) environment() []string {
 	return append(env,
 		"ENTROPY_JOB_ID="+string(a.JobID),
 		envAssignment+"="+string(a.AssignmentID),
+		envSpool+"="+r.e.spool.ID(),
 		fmt.Sprintf("ENTROPY_ATTEMPT=%d", a.Attempt),
 		"ENTROPY_INPUT_DIR="+r.dir.InputsOrEmpty(len(a.Spec.Inputs)),
 		"ENTROPY_ARTIFACT_DIR="+r.dir.Artifacts())
 }
 
 // ownVariables cannot be set by a job: by one of them its processes are found.
-var ownVariables = map[string]bool{"ENTROPY_JOB_ID": true, envAssignment: true, "ENTROPY_ATTEMPT": true,
+var ownVariables = map[string]bool{"ENTROPY_JOB_ID": true, envAssignment: true, envSpool: true, "ENTROPY_ATTEMPT": true,
 	"ENTROPY_INPUT_DIR": true, "ENTROPY_ARTIFACT_DIR": true}
 
 func cut(s string) string {

@@ -12,6 +12,7 @@ import (
 // and otherwise the orphans that carry its assignment.
 type tree struct {
 	id       entropy.AssignmentID
+	spool    string
 	leader   int // pid and process group
 	cgroup   *cgroup
 	children *children
@@ -72,7 +73,7 @@ func (t *tree) empty() bool {
 func (t *tree) strays() []int {
 	var mine []int
 	for _, pid := range t.children.orphans() {
-		if assignmentOf(pid) == t.id {
+		if assignmentOf(pid, t.spool) == t.id {
 			mine = append(mine, pid)
 		}
 	}

@@ -97,6 +97,16 @@ func (r *Root) Remove(id entropy.AssignmentID) error {
 	return d.Remove()
 }
 
+// Close removes what was kept for reuse.
+func (r *Root) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range r.free {
+		_ = d.Remove() // what stays is swept by the next agent
+	}
+	r.free = nil
+}
+
 // untouched reports whether the workspace is as Make made it.
 func (d Dir) untouched() bool {
 	return holds(d.Scratch(), 0) && holds(d.Artifacts(), 0) && holds(d.path, 2)

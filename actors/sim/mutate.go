@@ -1,0 +1,81 @@
+package sim
+
+import (
+	"slices"
+
+	"github.com/entropy-fabric/entropy"
+)
+
+// mutate returns the job and the command as a control plane without the
+// protection that the mutant takes away would see them.
+func (w *world) mutate(j *entropy.Job, cmd entropy.JobCommand) (*entropy.Job, entropy.JobCommand) {
+	switch m := cmd.(type) {
+	case entropy.Complete:
+		switch w.cfg.Mutant {
+		case NoFencing:
+			if l := j.Lease; l != nil && l.Acked && l.AssignmentID != m.AssignmentID {
+				m.AssignmentID, m.WorkerID = l.AssignmentID, l.WorkerID
+			}
+			return j, m
+		case LateAfterAck:
+			if t := attemptOf(j, m.AssignmentID); t != nil && t.End == entropy.EndLost && t.Answer == "" && j.Lease != nil && j.Lease.Acked {
+				return asLost(j, m.AssignmentID), m
+			}
+		case DuplicateCompletion:
+			if t := attemptOf(j, m.AssignmentID); t != nil && t.Answer == entropy.VerdictAccepted {
+				return asLost(j, m.AssignmentID), m
+			}
+		case BudgetOffByOne:
+			return moreFailures(j), m
+		}
+	case entropy.Assign:
+		if w.cfg.Mutant == DoubleAssign && j.State == entropy.Assigned {
+			c := j.Clone()
+			c.State, c.Lease = entropy.Pending, nil
+			return c, m
+		}
+	case entropy.EndLease:
+		if w.cfg.Mutant == NoRetryIgnored && j.Spec.Retry.NoRetry {
+			c := j.Clone()
+			c.Spec.Retry.NoRetry = false
+			return c, m
+		}
+	}
+	return j, cmd
+}
+
+// unmutate returns the job that the decided events are applied to: the mutant's
+// own where its events would otherwise be refused, with its true spec.
+func (w *world) unmutate(j, mutated *entropy.Job) *entropy.Job {
+	if mutated == j || mutated.State == j.State {
+		return j
+	}
+	return mutated
+}
+
+func attemptOf(j *entropy.Job, id entropy.AssignmentID) *entropy.Attempt {
+	i := slices.IndexFunc(j.Attempts, func(t entropy.Attempt) bool { return t.AssignmentID == id })
+	if i < 0 {
+		return nil
+	}
+	return &j.Attempts[i]
+}
+
+// asLost returns j as if the assignment had been lost a moment ago and nothing
+// had come after it.
+func asLost(j *entropy.Job, id entropy.AssignmentID) *entropy.Job {
+	c := j.Clone()
+	c.State, c.Lease, c.LastAcked = entropy.Lost, nil, id
+	t := attemptOf(c, id)
+	t.End, t.Answer = entropy.EndLost, ""
+	return c
+}
+
+func moreFailures(j *entropy.Job) *entropy.Job {
+	c := j.Clone()
+	if c.Spec.Retry.MaxAttempts == 0 {
+		c.Spec.Retry.MaxAttempts = entropy.DefaultMaxAttempts
+	}
+	c.Spec.Retry.MaxAttempts++
+	return c
+}
