@@ -102,7 +102,7 @@ func (c *Complete) accept(j *Job, now time.Time) Decision {
 		return accepted(j.lose(a, true, c.fleet(), now))
 	}
 	a.Counted = CountFailure
-	if j.mayFail(c.ExitCode) && !due(j.Spec.NotAfter, now) {
+	if c.leavesAttempt(j) && !due(j.Spec.NotAfter, now) {
 		r := j.retrying(now, j.Failures+j.Losses+1, 0)
 		a.RetryAt = r.Attrs.RetryAt
 		return accepted(one(JobAttemptFailed, now, a))
@@ -110,9 +110,9 @@ func (c *Complete) accept(j *Job, now time.Time) Decision {
 	return accepted(one(JobFailed, now, a))
 }
 
-// mayFail reports whether one more failure leaves another attempt.
-func (j *Job) mayFail(exitCode *int) bool {
-	return j.Failures+1 < j.Spec.Retry.maxAttempts() && j.Spec.Retry.retryable(exitCode)
+// leavesAttempt reports whether the job may be tried again after this failure.
+func (c *Complete) leavesAttempt(j *Job) bool {
+	return !c.Permanent && j.Failures+1 < j.Spec.Retry.maxAttempts() && j.Spec.Retry.retryable(c.ExitCode)
 }
 
 func (c *Complete) success(a JobAttrs) JobAttrs {
@@ -154,7 +154,7 @@ func (c *Complete) acceptLate(j *Job, now time.Time) Decision {
 		return d
 	}
 	a.Counted = CountFailure
-	if j.mayFail(c.ExitCode) {
+	if c.leavesAttempt(j) {
 		return accepted(one(JobLateFailure, now, a))
 	}
 	return accepted(one(JobFailed, now, a))

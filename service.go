@@ -354,6 +354,7 @@ type Completion struct {
 	Message       string          `json:"message,omitempty"`
 	ExitCode      *int            `json:"exit_code,omitempty"`
 	Signal        string          `json:"signal,omitempty"`
+	Permanent     bool            `json:"permanent,omitempty"` // a failure that no other attempt would cure
 	Artifacts     []Artifact      `json:"artifacts,omitempty"` // all staged before the completion is sent
 	Result        json.RawMessage `json:"result,omitempty"`
 	Usage         *Usage          `json:"usage,omitempty"`

@@ -70,21 +70,23 @@ func (r *Run) stream(l **workspace.Log, name string) io.Writer {
 // Logger returns a logger that writes to the job's standard error.
 func (r *Run) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(r.Stderr(), nil)) }
 
-// PermanentExitCode is the exit code of an attempt that failed with a
-// [Permanent] error. A job that lists it in Retry.NonRetryable is then not
-// tried again.
-const PermanentExitCode = 100
-
-// Permanent marks an error that another attempt would not cure.
-func Permanent(err error) error { return WithExitCode(err, PermanentExitCode) }
+// Permanent marks an error that another attempt would not cure: the job fails.
+func Permanent(err error) error {
+	e := exitError{error: err, code: 1, permanent: true}
+	if old, ok := errors.AsType[*exitError](err); ok {
+		e.code = old.code
+	}
+	return &e
+}
 
 // WithExitCode gives the attempt that fails with err an exit code, for the
 // job's retry policy to tell by; 1 is that of an error without.
-func WithExitCode(err error, code int) error { return &exitError{err, code} }
+func WithExitCode(err error, code int) error { return &exitError{error: err, code: code} }
 
 type exitError struct {
 	error
-	code int
+	code      int
+	permanent bool
 }
 
 func (e *exitError) Unwrap() error { return e.error }
@@ -119,7 +121,7 @@ func call(ctx context.Context, h Handler, run *Run, c *entropy.Completion) {
 func fail(c *entropy.Completion, err error) {
 	code := 1
 	if e, ok := errors.AsType[*exitError](err); ok {
-		code = e.code
+		code, c.Permanent = e.code, e.permanent
 	}
 	c.Outcome, c.Reason, c.ExitCode, c.Message = entropy.OutcomeFailed, entropy.ReasonExit, &code, cut(err.Error())
 }

@@ -355,12 +355,12 @@ func TestHandlerFailures(t *testing.T) {
 	for h, want := range map[string]struct {
 		code int
 		msg  string
-	}{"panic": {1, "panicked: boom"}, "error": {1, "no luck"}, "permanent": {PermanentExitCode, "never"}, "large": {1, "at most"}, "nojson": {1, "JSON"}} {
+	}{"panic": {1, "panicked: boom"}, "error": {1, "no luck"}, "permanent": {1, "never"}, "large": {1, "at most"}, "nojson": {1, "JSON"}} {
 		j := f.submit(h, entropy.JobSpec{Handler: h})
 		f.awaitDone(t, j)
 		f.do(func() {
 			c := j.completion
-			if c.Outcome != entropy.OutcomeFailed || c.ExitCode == nil || *c.ExitCode != want.code || !strings.Contains(c.Message, want.msg) {
+			if c.Outcome != entropy.OutcomeFailed || c.ExitCode == nil || *c.ExitCode != want.code || !strings.Contains(c.Message, want.msg) || c.Permanent != (h == "permanent") {
 				t.Errorf("%s: %+v", h, c)
 			}
 		})

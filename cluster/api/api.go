@@ -101,7 +101,7 @@ func setDefault[T comparable](p *T, d T) {
 func (c Config) validate() error {
 	var errs []error
 	if c.Service == nil || c.Worker == nil || c.Auth == nil {
-		errs = append(errs, errors.New("Service, Worker and Auth are required"))
+		errs = append(errs, errors.New("it needs Service, Worker and Auth"))
 	}
 	if c.MaxInFlight < 0 || c.MaxFile < 0 || c.IdleTimeout < 0 || c.KeepAlive < 0 || c.ShutdownGrace < 0 {
 		errs = append(errs, errors.New("a limit is negative"))

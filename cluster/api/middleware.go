@@ -108,7 +108,7 @@ func (s *Server) enter(w *response, r *http.Request, rt route) error {
 		return entropy.Errorf(entropy.CodeForbidden, "a web page of another site may not do this").WithHint("use the CLI, or the dashboard's own address")
 	}
 	ctx := r.Context()
-	if rt.access != public && !(rt.access == metrics && s.conf.OpenMetrics) {
+	if rt.access != public && (rt.access != metrics || !s.conf.OpenMetrics) {
 		p, expires, err := s.conf.Auth.Identify(r)
 		if err != nil {
 			return s.unauthorized(r, err)
