@@ -172,13 +172,14 @@ func (s *Store) stored(sum string, size int64) (bool, error) {
 	return true, nil
 }
 
-// Has reports whether the content with that hash is stored durably.
+// Has reports whether the content with that hash is stored durably. For content
+// that another call is just storing it waits for the disk.
 func (s *Store) Has(sum string) bool {
 	if !entropy.ValidSHA256(sum) {
 		return false
 	}
-	_, err := os.Stat(s.blobPath(sum))
-	return err == nil && !s.unsettled(sum)
+	ok, err := s.stored(sum, -1)
+	return ok && err == nil
 }
 
 // Missing returns those of the hashes that are not stored, in their order.

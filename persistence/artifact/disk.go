@@ -60,16 +60,24 @@ func (d *dirSync) Sync(dirs ...string) error {
 	if len(dirs) == 0 {
 		return nil
 	}
+	return d.wait(d.join(dirs))
+}
+
+// join adds directories to the next batch.
+func (d *dirSync) join(dirs []string) *syncBatch {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.next == nil {
 		d.next = &syncBatch{dirs: make(map[string]bool)}
 	}
-	b := d.next
 	for _, dir := range dirs {
-		b.dirs[dir] = true
+		d.next.dirs[dir] = true
 	}
-	d.mu.Unlock()
+	return d.next
+}
 
+// wait returns when the batch is synced, by this call or by another.
+func (d *dirSync) wait(b *syncBatch) error {
 	d.work.Lock()
 	defer d.work.Unlock()
 	if !b.done {

@@ -38,7 +38,7 @@ func TestLogRandomPieces(t *testing.T) {
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}
-				s = reopen(t, s.conf, realDisk())
+				s = reopen(t, s.conf, quickDisk())
 			}
 		}
 		for stream, p := range want {
@@ -122,7 +122,7 @@ func FuzzNames(f *testing.F) {
 		f.Add(name, name)
 	}
 	root := f.TempDir()
-	s, err := Open(Config{Dir: root + "/store", MaxLog: 1 << 20})
+	s, err := open(Config{Dir: root + "/store", MaxLog: 1 << 20}, quickDisk())
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package artifact
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -55,13 +56,15 @@ func open(conf Config, d *disk) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{conf: conf, disk: d, dirs: &dirSync{disk: d}, settling: make(map[string]int), staging: make(map[entropy.AssignmentID]*staging)}
+	_, err := os.Stat(conf.Dir)
+	created := errors.Is(err, fs.ErrNotExist)
 	if err := s.makeDirs(); err != nil {
 		return nil, s.fault("open artifact store", err)
 	}
 	if err := s.takeLock(); err != nil {
 		return nil, err
 	}
-	if err := s.recover(); err != nil {
+	if err := s.recover(created); err != nil {
 		return nil, errors.Join(s.fault("open artifact store", err), s.lock.Close())
 	}
 	return s, nil
@@ -103,7 +106,7 @@ func (s *Store) takeLock() error {
 
 // recover clears away unfinished puts and makes durable what the last process
 // may have renamed without living to sync it.
-func (s *Store) recover() error {
+func (s *Store) recover(created bool) error {
 	left, err := os.ReadDir(s.path(tempDir))
 	if err != nil {
 		return err
@@ -116,7 +119,10 @@ func (s *Store) recover() error {
 	if err := s.evidence.load(s.path(evidenceDir)); err != nil {
 		return err
 	}
-	sync := []string{filepath.Dir(s.conf.Dir), s.conf.Dir, s.path(blobDir), s.path(logDir)}
+	sync := []string{s.conf.Dir, s.path(blobDir), s.path(logDir)}
+	if created {
+		sync = append(sync, filepath.Dir(s.conf.Dir))
+	}
 	for i := range digits {
 		sync = append(sync, s.path(blobDir, digits[i:i+1]), s.path(logDir, digits[i:i+1]))
 	}

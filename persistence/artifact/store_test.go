@@ -25,7 +25,15 @@ func newStore(t testing.TB, change ...func(*Config)) *Store {
 	for _, f := range change {
 		f(&conf)
 	}
-	return reopen(t, conf, realDisk())
+	return reopen(t, conf, quickDisk())
+}
+
+// quickDisk spares the tests of logic the wait for the disk; crash_test.go has
+// those of durability.
+func quickDisk() *disk {
+	d := realDisk()
+	d.sync = func(*os.File) error { return nil }
+	return d
 }
 
 func reopen(t testing.TB, conf Config, d *disk) *Store {
@@ -199,7 +207,7 @@ func TestOpenIsExclusive(t *testing.T) {
 	wantCode(t, s.Put(t.Context(), sumOf(p[1:]), 99, bytes.NewReader(p[1:])), entropy.CodeUnavailable)
 	_, err = s.Stage(t.Context(), "a", sumOf(p[1:]), 99, 0, bytes.NewReader(p[1:]))
 	wantCode(t, err, entropy.CodeUnavailable)
-	again := reopen(t, s.conf, realDisk())
+	again := reopen(t, s.conf, quickDisk())
 	if left := files(t, again, tempDir); len(left) > 0 || !again.Has(sumOf(p)) {
 		t.Fatalf("after reopening: temporary %v, stored %v", left, again.Has(sumOf(p)))
 	}
@@ -287,7 +295,7 @@ func TestPutReplacesTruncatedBlob(t *testing.T) {
 func BenchmarkPutSmall(b *testing.B) {
 	for _, par := range []int{1, 16} {
 		b.Run(fmt.Sprintf("callers=%d", par), func(b *testing.B) {
-			s := newStore(b)
+			s := reopen(b, Config{Dir: b.TempDir()}, realDisk())
 			var wg sync.WaitGroup
 			next := make(chan int)
 			for range par {

@@ -1,9 +1,5 @@
 package journal
 
-import (
-	"github.com/entropy-fabric/entropy"
-)
-
 // net is what a batch does to one entity in the end: several changes of it are
 // written once, as the last says.
 type net struct {
@@ -32,7 +28,7 @@ func (t *tx) project(batch []*request) error {
 			case e.change.Expected != version(n.last):
 				return conflict("%s is at version %d, not %d", e.change.Entity, version(n.last), e.change.Expected)
 			default:
-				inheritSpec(e, n.last)
+				inherit(e, n.last)
 				n.last = e
 			}
 		}
@@ -47,15 +43,18 @@ func (t *tx) project(batch []*request) error {
 
 func version(e *entry) uint64 { return e.change.Expected + uint64(len(e.rows)) }
 
-// inheritSpec gives a job that was made and changed in one batch the columns that
-// only its first change has.
-func inheritSpec(e, first *entry) {
-	if e.job == nil || first.job == nil || first.job.spec == "" {
+// inherit gives the last of several changes of a job in one batch what only the
+// earlier ones know.
+func inherit(e, before *entry) {
+	if e.job == nil || before.job == nil {
 		return
 	}
-	f := first.job
-	e.job.spec, e.job.labels, e.job.created = f.spec, f.labels, f.created
-	e.job.priority, e.job.name, e.job.queue, e.job.tenant, e.job.handler, e.job.require = f.priority, f.name, f.queue, f.tenant, f.handler, f.require
+	j, b := e.job, before.job
+	j.same = j.same && b.same
+	if b.spec != "" {
+		j.spec, j.labels, j.created, j.require = b.spec, b.labels, b.created, b.require
+		j.priority, j.name, j.queue, j.tenant, j.handler = b.priority, b.name, b.queue, b.tenant, b.handler
+	}
 }
 
 // lease keeps the lease table. It is done change by change, in order, so that the
@@ -65,9 +64,8 @@ func (t *tx) lease(e *entry) error {
 	if !l.drop && l.grant == nil {
 		return nil
 	}
-	id := string(e.change.State.(*entropy.Job).ID)
 	if l.drop {
-		if _, err := t.w.endLease.exec(id); err != nil {
+		if _, err := t.w.endLease.exec(e.no); err != nil {
 			return err
 		}
 	}
@@ -79,8 +77,8 @@ func (t *tx) lease(e *entry) error {
 		s = t.w.replaceLease
 	}
 	g := l.grant
-	_, err := s.exec(id, string(g.AssignmentID), string(g.WorkerID), int64(g.Incarnation), int64(g.ClaimSeq))
-	return refuse(err, "job %s has a live lease, or assignment %s is taken", id, g.AssignmentID)
+	_, err := s.exec(e.no, string(g.AssignmentID), string(g.WorkerID), int64(g.Incarnation), int64(g.ClaimSeq))
+	return refuse(err, "%s has a live lease, or assignment %s is taken", e.change.Entity, g.AssignmentID)
 }
 
 func (t *tx) store(n *net) error {
@@ -88,12 +86,27 @@ func (t *tx) store(n *net) error {
 		return t.storeDoc(n)
 	}
 	row := n.last.job
+	if row.finished != nil {
+		t.ended = append(t.ended, n.last.change.Entity)
+	}
 	if n.expected == 0 {
-		t.addJob(row)
+		t.addJob(n.last.no, row)
 		return nil
 	}
-	changed, err := t.w.updateJob.exec(int64(row.version), row.state, row.held, row.excluded, row.eligible, row.wake, row.finished, row.record,
-		row.id, int64(n.expected))
+	if err := t.updateJob(row, n); err != nil || row.record == "" {
+		return err
+	}
+	_, err := t.w.recordJob.exec(n.last.no, int64(row.version), row.record)
+	return err
+}
+
+func (t *tx) updateJob(row *jobRow, n *net) error {
+	if row.same {
+		changed, err := t.w.updateJob.exec(int64(row.version), row.state, n.last.no, int64(n.expected))
+		return moved(changed, err, n)
+	}
+	changed, err := t.w.turnJob.exec(int64(row.version), row.state, row.held, row.excluded, row.eligible, row.wake, row.finished,
+		n.last.no, int64(n.expected))
 	return moved(changed, err, n)
 }
 
@@ -115,13 +128,15 @@ func moved(changed int64, err error, n *net) error {
 	return err
 }
 
-func (t *tx) addJob(r *jobRow) {
-	t.ordinal++
-	t.w.jobs.add(t.ordinal, r.id, int64(r.version), r.state, r.held, r.excluded, int64(r.priority), r.name, r.queue, r.tenant, r.handler,
-		r.require, r.created, r.eligible, r.wake, r.finished, r.record)
-	t.w.specs.add(t.ordinal, r.spec)
+func (t *tx) addJob(no int64, r *jobRow) {
+	t.w.jobs.add(no, r.id, int64(r.version), r.state, r.held, r.excluded, int64(r.priority), r.name, r.queue, r.tenant, r.handler,
+		r.require, r.created, r.eligible, r.wake, r.finished)
+	t.w.specs.add(no, r.spec)
 	for k, v := range r.labels {
-		t.w.labels.add(k, v, t.ordinal)
+		t.w.labels.add(k, v, no)
+	}
+	if r.record != "" {
+		t.w.records.add(no, int64(r.version), r.record)
 	}
 }
 
@@ -129,8 +144,10 @@ func (t *tx) flushJobs() error {
 	if err := foreign(t.w.jobs.flush()); err != nil {
 		return refuse(err, "a job exists already")
 	}
-	if err := t.w.specs.flush(); err != nil {
-		return err
+	for _, in := range []*inserter{t.w.specs, t.w.labels, t.w.records} {
+		if err := in.flush(); err != nil {
+			return err
+		}
 	}
-	return t.w.labels.flush()
+	return nil
 }

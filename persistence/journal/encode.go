@@ -3,11 +3,9 @@ package journal
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"slices"
-	"time"
 
 	"github.com/entropy-fabric/entropy"
 )
@@ -32,6 +30,7 @@ type request struct {
 type entry struct {
 	change entropy.Change // its Events are the journal's own copy
 	rows   []eventRow
+	no     int64   // of the entity, once the writer has looked
 	job    *jobRow // nil: the state is a doc, or there are no events
 	doc    *docRow
 	lease  leaseStep
@@ -47,20 +46,6 @@ type eventRow struct {
 
 // docRow is a row of the table doc.
 type docRow struct{ kind, id, record string }
-
-// eventBody is what the column body holds: the envelope without what the other
-// columns hold.
-type eventBody struct {
-	ID             string            `json:"id"`
-	TS             time.Time         `json:"ts"`
-	CorrelationID  string            `json:"correlation_id,omitempty"`
-	CausationID    string            `json:"causation_id,omitempty"`
-	IdempotencyKey string            `json:"idempotency_key,omitempty"`
-	Source         entropy.Source    `json:"source"`
-	Tags           map[string]string `json:"tags,omitempty"`
-	Attrs          json.RawMessage   `json:"attrs,omitempty"`
-	Schema         int               `json:"schema"`
-}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -91,19 +76,20 @@ func (e *entry) encode() error {
 	}
 	c.Events = slices.Clone(c.Events)
 	e.rows = make([]eventRow, len(c.Events))
-	canon := make([]byte, 0, 1024)
+	var canon []byte
 	for i := range c.Events {
 		ev := &c.Events[i]
 		if ev.ID == "" || ev.Type == "" {
 			return fault(c, "an event has no id or no type")
 		}
 		ev.EntityID, ev.Version = c.Entity, c.Expected+uint64(i)+1
-		body, err := encodeBody(ev)
-		if err != nil {
+		var at int
+		var err error
+		canon = slices.Grow(canon[:0], 512+len(ev.Attrs))
+		if canon, at, err = appendEvent(canon, ev); err != nil {
 			return fault(c, err.Error())
 		}
-		canon = appendCanonical(canon[:0], c.Entity, ev.Version, ev.Type, body)
-		e.rows[i] = eventRow{body: string(body), crc: crc32.Checksum(canon, castagnoli), digest: sha256.Sum256(canon)}
+		e.rows[i] = eventRow{body: string(canon[at:]), crc: crc32.Checksum(canon, castagnoli), digest: sha256.Sum256(canon)}
 	}
 	if len(c.Events) == 0 {
 		return nil
@@ -119,7 +105,7 @@ func (e *entry) encodeState() (err error) {
 	switch s := c.State.(type) {
 	case *entropy.Job:
 		entity, version = entropy.Entity(entropy.KindJob, string(s.ID)), s.Version
-		if e.job, err = newJobRow(s, c.Expected == 0); err == nil {
+		if e.job, err = newJobRow(s, stateBefore(c), c.Expected); err == nil {
 			err = e.planLease(s)
 		}
 	case *entropy.Worker:
@@ -147,30 +133,22 @@ func fault(c *entropy.Change, why string) error {
 	return entropy.Errorf(entropy.CodeInternal, "append %s: %s", c.Entity, why)
 }
 
-func encodeBody(e *entropy.Event) ([]byte, error) {
-	return json.Marshal(&eventBody{ID: e.ID, TS: e.TS, CorrelationID: e.CorrelationID, CausationID: e.CausationID,
-		IdempotencyKey: e.IdempotencyKey, Source: e.Source, Tags: e.Tags, Attrs: e.Attrs, Schema: e.Schema})
+// appendEvent appends the canonical form of an event's row, without its seq: what
+// the checksum and the seal are computed over. Its end, from the returned offset,
+// is the body.
+func appendEvent(b []byte, e *entropy.Event) (_ []byte, body int, err error) {
+	b = appendHead(b, e.EntityID, e.Version, e.Type)
+	body = len(b)
+	b, err = appendBody(b, e)
+	return b, body, err
 }
 
-// decodeEvent rebuilds an event from its row.
-func decodeEvent(seq uint64, entity string, version uint64, typ, body string) (entropy.Event, error) {
-	var b eventBody
-	if err := json.Unmarshal([]byte(body), &b); err != nil {
-		return entropy.Event{}, fmt.Errorf("event %d: %w", seq, err)
-	}
-	return entropy.Event{ID: b.ID, Seq: seq, TS: b.TS, Type: typ, EntityID: entity, Version: version, CorrelationID: b.CorrelationID,
-		CausationID: b.CausationID, IdempotencyKey: b.IdempotencyKey, Source: b.Source, Tags: b.Tags, Attrs: b.Attrs, Schema: b.Schema}, nil
-}
-
-// appendCanonical appends the canonical form of an event's row, without its seq:
-// what the checksum and the seal are computed over.
-func appendCanonical(b []byte, entity string, version uint64, typ string, body []byte) []byte {
+func appendHead(b []byte, entity string, version uint64, typ string) []byte {
 	b = binary.BigEndian.AppendUint64(b, version)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(entity)))
 	b = append(b, entity...)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(typ)))
-	b = append(b, typ...)
-	return append(b, body...)
+	return append(b, typ...)
 }
 
 // sealCRC completes a row's checksum with its seq.

@@ -68,7 +68,7 @@ func (r *Reader) allEvents(ctx context.Context, f *entropy.EventFilter, limit in
 			upto = min(newest, after+eventWindow)
 			cond, args = typeCondition(f.Type, args)
 		}
-		sql := "SELECT " + eventColumns + " FROM event WHERE seq > ?" + cond + " AND seq <= ? ORDER BY seq LIMIT ?"
+		sql := "SELECT " + eventColumns + eventTables + "WHERE v.seq > ?" + cond + " AND v.seq <= ? ORDER BY v.seq LIMIT ?"
 		if err := r.readEvents(ctx, sql, append(args, int64(upto), int64(limit)), page); err != nil {
 			return err
 		}
@@ -87,7 +87,8 @@ func (r *Reader) entityEvents(ctx context.Context, f *entropy.EventFilter, limit
 	if f.Type != "" {
 		cond, args = typeCondition(f.Type, args)
 	}
-	sql := "SELECT " + eventColumns + " FROM event WHERE entity = ? AND +seq > ?" + cond + " AND +seq <= ? ORDER BY version LIMIT ?"
+	sql := "SELECT " + eventColumns + eventTables + "WHERE v.entity = (SELECT no FROM entity WHERE name = ?) AND +v.seq > ?" + cond +
+		" AND +v.seq <= ? ORDER BY v.version LIMIT ?"
 	if err := r.readEvents(ctx, sql, append(args, int64(newest), int64(limit)), page); err != nil {
 		return err
 	}
@@ -100,15 +101,15 @@ func (r *Reader) entityEvents(ctx context.Context, f *entropy.EventFilter, limit
 // typeCondition selects a type, or all that begin with a prefix that ends in ".".
 func typeCondition(typ string, args []driver.Value) (string, []driver.Value) {
 	if prefix, ok := strings.CutSuffix(typ, "."); ok {
-		return " AND type > ? AND type < ?", append(args, typ, prefix+"/") // "/" follows "."
+		return " AND v.type > ? AND v.type < ?", append(args, typ, prefix+"/") // "/" follows "."
 	}
-	return " AND type = ?", append(args, typ)
+	return " AND v.type = ?", append(args, typ)
 }
 
 func (r *Reader) readEvents(ctx context.Context, sql string, args []driver.Value, page *entropy.EventPage) error {
 	return r.with(ctx, func(c *conn) error {
 		return c.each(ctx, sql, args, func(row []driver.Value) error {
-			e, err := decodeEvent(uint64(num(row[0])), str(row[1]), uint64(num(row[2])), str(row[3]), str(row[4]))
+			e, err := decodeRow(row)
 			if err == nil {
 				page.Events = append(page.Events, e)
 			}

@@ -117,3 +117,8 @@ func (j *Journal) probeWrite(sql string, arg int64) error {
 	}
 	return nil
 }
+
+func isCorrupt(err error) bool {
+	e, ok := errors.AsType[sqlite3.Error](err)
+	return ok && (e.Code == sqlite3.ErrCorrupt || e.Code == sqlite3.ErrNotADB || e.Code == sqlite3.ErrIoErr)
+}

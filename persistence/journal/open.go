@@ -84,7 +84,7 @@ func openWriter(ctx context.Context, cfg *Config) (_ *writer, err error) {
 		return nil, err
 	}
 	w := &writer{conn: c, mark: cfg.CommitMark, now: func() int64 { return cfg.Now().UnixMilli() },
-		head: head{claims: make(map[entropy.WorkerID]*Claim)}}
+		claims: make(map[entropy.WorkerID]*Claim), numbers: make(map[string]int64)}
 	for _, step := range []func() error{
 		func() error { return w.tune(ctx, cfg.unsafe) },
 		func() error { return w.migrate(ctx, cfg.Now()) },

@@ -10,35 +10,69 @@ import (
 // This file says what the derived tables hold, as functions of a state: the
 // writer stores it, and Verify computes it again from the events.
 
-// jobRow is a row of the table job with what belongs to it in job_spec and
-// job_label, without the ordinal.
+// jobRow is a row of the table job with what belongs to it in job_spec, job_label
+// and job_record, without the ordinal.
 type jobRow struct {
-	id                           string
-	version                      uint64
-	state                        string
-	held, excluded               bool
+	id      string
+	version uint64
+	state   string
+	turning      // columns that seldom change
+	same    bool // turning is as it was
+
+	// Only of a new job: columns that never change.
 	priority                     int
 	name, queue, tenant, handler string
 	require                      string
 	created                      int64
-	eligible, wake, finished     any // int64 milliseconds, or nil
-	record                       string
+	spec                         string
+	labels                       map[string]string
 
-	spec   string            // only of a new job
-	labels map[string]string // only of a new job
+	record string // "": none at this version
 }
 
-func newJobRow(j *entropy.Job, fresh bool) (*jobRow, error) {
-	record, err := j.EncodeRecord()
-	if err != nil {
-		return nil, err
+// turning are the columns of a job that only some of its events change.
+type turning struct {
+	held, excluded           bool
+	eligible, wake, finished any // int64 milliseconds, or nil
+}
+
+func turningOf(j *entropy.Job) turning {
+	return turning{held: j.Held, excluded: len(j.Excluded) > 0, eligible: milli(j.EligibleAt), wake: milliOrNil(j.WakeAt()), finished: milli(j.FinishedAt)}
+}
+
+// recordEvery is how many events of a live job at most lie between two of its
+// records. Writing one at every event would more than double what is written; a
+// job of four events has one, at its end.
+const recordEvery = 16
+
+func wantsRecord(j *entropy.Job, before uint64) bool {
+	return j.State.Terminal() || j.Version/recordEvery != before/recordEvery
+}
+
+// newJobRow makes the row of a job after a change. Before is the job before it,
+// nil if that is not known.
+func newJobRow(j, before *entropy.Job, expected uint64) (*jobRow, error) {
+	row := &jobRow{id: string(j.ID), version: j.Version, state: string(j.State), turning: turningOf(j)}
+	if wantsRecord(j, expected) {
+		record, err := j.EncodeRecord()
+		if err != nil {
+			return nil, err
+		}
+		row.record = string(record)
 	}
-	row := &jobRow{id: string(j.ID), version: j.Version, state: string(j.State), held: j.Held, excluded: len(j.Excluded) > 0,
-		eligible: milli(j.EligibleAt), wake: milliOrNil(j.WakeAt()), finished: milli(j.FinishedAt), record: string(record)}
-	if fresh {
-		err = row.addSpec(j)
+	if expected == 0 {
+		return row, row.addSpec(j)
 	}
-	return row, err
+	row.same = before != nil && row.turning == turningOf(before)
+	return row, nil
+}
+
+// stateBefore returns the job before the change, nil if the caller did not say.
+func stateBefore(c *entropy.Change) *entropy.Job {
+	if b, ok := c.Before.(*entropy.Job); ok && b != nil && b.Version == c.Expected {
+		return b
+	}
+	return nil
 }
 
 // addSpec adds the columns that never change.
@@ -94,48 +128,53 @@ type grant struct {
 
 // planLease derives the lease step and the grants of a job's change.
 func (e *entry) planLease(j *entropy.Job) error {
-	c := &e.change
-	var ended, granted, endedFirst, reattached bool
-	for i := range c.Events {
-		switch c.Events[i].Type {
+	events := e.change.Events
+	var ended, endedFirst bool
+	granted, reattached := -1, false // the event that made the lease
+	for i := range events {
+		switch events[i].Type {
 		case entropy.JobAssigned:
-			if err := e.addGrant(j, &c.Events[i]); err != nil {
-				return err
-			}
-			granted, endedFirst, reattached = true, ended, false
+			granted, endedFirst, reattached = i, ended, false
 		case entropy.JobReattached:
-			granted, reattached = true, true
+			granted, reattached = i, true
 		case entropy.JobReleased, entropy.JobLost, entropy.JobAttemptFailed, entropy.JobPreempted:
 			ended = true
 		}
 	}
 	switch {
 	case j.Lease == nil:
-		e.lease.drop = granted || mayHoldLease(c)
-	case granted:
+		e.lease.drop = granted >= 0 || mayHoldLease(&e.change)
+	case granted >= 0:
 		e.lease = leaseStep{drop: endedFirst && !reattached, grant: j.Lease, replace: reattached}
 	}
-	return nil
+	return e.addGrants(j, granted, reattached)
 }
 
 // mayHoldLease reports whether the job can have had a lease before the change.
 func mayHoldLease(c *entropy.Change) bool {
-	if c.Expected == 0 {
-		return false
-	}
-	b, ok := c.Before.(*entropy.Job)
-	return !ok || b == nil || b.Version != c.Expected || b.Lease != nil
+	b := stateBefore(c)
+	return c.Expected > 0 && (b == nil || b.Lease != nil)
 }
 
-// addGrant notes a job.assigned for the claim table.
-func (e *entry) addGrant(j *entropy.Job, ev *entropy.Event) error {
-	d, err := entropy.DecodeJobEvent(*ev)
-	if err != nil {
-		return err
+// addGrants notes the job.assigned events for the claim table. The one that made
+// the present lease need not be decoded again.
+func (e *entry) addGrants(j *entropy.Job, granted int, reattached bool) error {
+	for i := range e.change.Events {
+		ev := &e.change.Events[i]
+		if ev.Type != entropy.JobAssigned {
+			continue
+		}
+		if l := j.Lease; l != nil && i == granted && !reattached {
+			e.claims = append(e.claims, grant{l.WorkerID, l.Incarnation, l.ClaimSeq, entropy.Held{JobID: j.ID, AssignmentID: l.AssignmentID}})
+			continue
+		}
+		d, err := entropy.DecodeJobEvent(*ev)
+		if err != nil {
+			return err
+		}
+		a := &d.Attrs
+		e.claims = append(e.claims, grant{a.WorkerID, a.Incarnation, a.ClaimSeq, entropy.Held{JobID: j.ID, AssignmentID: a.AssignmentID}})
 	}
-	a := &d.Attrs
-	e.claims = append(e.claims, grant{worker: a.WorkerID, incarnation: a.Incarnation, claimSeq: a.ClaimSeq,
-		item: entropy.Held{JobID: j.ID, AssignmentID: a.AssignmentID}})
 	return nil
 }
 

@@ -35,7 +35,7 @@ const scanRows = 20_000
 func (r *Reader) EachQueued(ctx context.Context, f func(QueuedJob) error) error {
 	needs := requirements{}
 	const sql = `SELECT ordinal, id, eligible_ms, priority, require, handler, queue, tenant, held, excluded FROM job
-		WHERE state='pending' AND ordinal > ? ORDER BY ordinal LIMIT ?`
+		WHERE state='pending' AND state NOT IN ('assigned', 'running') AND ordinal > ? ORDER BY ordinal LIMIT ?`
 	return r.scan(ctx, sql, func(row []driver.Value) error {
 		need, err := needs.of(str(row[4]))
 		if err != nil {
@@ -44,22 +44,35 @@ func (r *Reader) EachQueued(ctx context.Context, f func(QueuedJob) error) error 
 		return f(QueuedJob{ID: entropy.JobID(str(row[1])), EligibleAt: time.UnixMilli(num(row[2])).UTC(), Priority: int(num(row[3])),
 			RequireKey: need.key, Require: need.labels, Handler: intern(row[5]), Queue: intern(row[6]), Tenant: intern(row[7]),
 			Held: num(row[8]) != 0, HasExclusions: num(row[9]) != 0})
-	})
+	}, nil)
 }
 
 // EachLeased calls f for every job that has a live lease: those assigned and
 // running. As EachQueued, it reads in pieces.
 func (r *Reader) EachLeased(ctx context.Context, f func(*entropy.Job) error) error {
-	const sql = `SELECT j.ordinal, j.id, j.record, s.spec FROM job j JOIN job_spec s USING(ordinal)
-		WHERE j.state=? AND j.ordinal > ? ORDER BY j.ordinal LIMIT ?`
-	for _, state := range []entropy.State{entropy.Assigned, entropy.Running} {
-		err := r.scan(ctx, sql, func(row []driver.Value) error {
-			j, err := decodeJob(str(row[1]), str(row[2]), str(row[3]))
-			if err != nil {
-				return err
-			}
-			return f(j)
-		}, string(state))
+	const sql = "SELECT " + jobColumns + " FROM lease l CROSS JOIN job j ON j.ordinal = l.ordinal " + jobJoins + " WHERE l.ordinal > ? ORDER BY l.ordinal LIMIT ?"
+	var some []stored
+	load := func() error {
+		defer func() { some = some[:0] }()
+		return r.each(ctx, some, f)
+	}
+	return r.scan(ctx, sql, func(row []driver.Value) error {
+		some = append(some, scanJob(row))
+		return nil
+	}, load)
+}
+
+// each loads jobs and calls f with them.
+func (r *Reader) each(ctx context.Context, some []stored, f func(*entropy.Job) error) error {
+	for i := range some {
+		var j *entropy.Job
+		err := r.with(ctx, func(c *conn) (err error) {
+			j, err = some[i].load(ctx, c)
+			return err
+		})
+		if err == nil {
+			err = f(j)
+		}
 		if err != nil {
 			return err
 		}
@@ -73,13 +86,13 @@ func (r *Reader) EachWake(ctx context.Context, f func(id entropy.JobID, at time.
 	const sql = `SELECT ordinal, id, wake_ms FROM job WHERE wake_ms IS NOT NULL AND ordinal > ? ORDER BY ordinal LIMIT ?`
 	return r.scan(ctx, sql, func(row []driver.Value) error {
 		return f(entropy.JobID(str(row[1])), time.UnixMilli(num(row[2])).UTC())
-	})
+	}, nil)
 }
 
 // Leases returns the assignments that hold a lease at a worker.
 func (r *Reader) Leases(ctx context.Context, worker entropy.WorkerID) (held []entropy.Held, err error) {
 	err = r.with(ctx, func(c *conn) error {
-		return c.each(ctx, "SELECT job_id, assignment_id FROM lease WHERE worker_id=? ORDER BY job_id", []driver.Value{string(worker)},
+		return c.each(ctx, "SELECT j.id, l.assignment_id FROM lease l JOIN job j USING(ordinal) WHERE l.worker_id=? ORDER BY l.ordinal", []driver.Value{string(worker)},
 			func(row []driver.Value) error {
 				held = append(held, entropy.Held{JobID: entropy.JobID(str(row[0])), AssignmentID: entropy.AssignmentID(str(row[1]))})
 				return nil
@@ -88,18 +101,22 @@ func (r *Reader) Leases(ctx context.Context, worker entropy.WorkerID) (held []en
 	return held, err
 }
 
-// scan runs a query piece by piece. Its first column is the ordinal, its last two
-// arguments are the ordinal to start after and the size of a piece.
-func (r *Reader) scan(ctx context.Context, sql string, f func(row []driver.Value) error, args ...driver.Value) error {
-	for after, n := int64(0), scanRows; n == scanRows; {
+// scan runs a query piece by piece, and after, if it is not nil, when a piece has
+// been read. The query's first column is the ordinal, its last two arguments are
+// the ordinal to start after and the size of a piece.
+func (r *Reader) scan(ctx context.Context, sql string, f func(row []driver.Value) error, after func() error) error {
+	for start, n := int64(0), scanRows; n == scanRows; {
 		n = 0
 		err := r.with(ctx, func(c *conn) error {
-			return c.each(ctx, sql, append(args[:len(args):len(args)], after, int64(scanRows)), func(row []driver.Value) error {
-				after = num(row[0])
+			return c.each(ctx, sql, []driver.Value{start, int64(scanRows)}, func(row []driver.Value) error {
+				start = num(row[0])
 				n++
 				return f(row)
 			})
 		})
+		if err == nil && after != nil {
+			err = after()
+		}
 		if err != nil {
 			return err
 		}

@@ -142,30 +142,6 @@ func (r *Reader) snapshot(ctx context.Context, f func(*conn) error) error {
 	})
 }
 
-// Job returns a job with all that is known of it, or CodeNotFound.
-func (r *Reader) Job(ctx context.Context, id entropy.JobID) (job *entropy.Job, err error) {
-	err = r.with(ctx, func(c *conn) error {
-		row, err := c.one(ctx, "SELECT j.record, s.spec FROM job j JOIN job_spec s USING(ordinal) WHERE j.id=?", string(id))
-		if err != nil {
-			return err
-		}
-		if row == nil {
-			return entropy.Errorf(entropy.CodeNotFound, "there is no job %s", id).WithHint("list the jobs with: entropy jobs")
-		}
-		job, err = decodeJob(string(id), str(row[0]), str(row[1]))
-		return err
-	})
-	return job, err
-}
-
-func decodeJob(id, record, spec string) (*entropy.Job, error) {
-	j, err := entropy.DecodeJob([]byte(record), []byte(spec))
-	if err != nil {
-		return nil, fmt.Errorf("job %s: %w", id, err)
-	}
-	return j, nil
-}
-
 // Worker returns a worker, or CodeNotFound.
 func (r *Reader) Worker(ctx context.Context, id entropy.WorkerID) (w *entropy.Worker, err error) {
 	err = r.with(ctx, func(c *conn) error {

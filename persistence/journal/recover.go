@@ -20,11 +20,11 @@ const (
 // SQLite has by then dropped what a crash left unfinished.
 func (w *writer) recover(ctx context.Context, clusterID string) error {
 	seq, err1 := w.number(ctx, "SELECT max(seq) FROM event")
-	ordinal, err2 := w.number(ctx, "SELECT max(ordinal) FROM job")
+	entities, err2 := w.number(ctx, "SELECT max(no) FROM entity")
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	w.seq, w.ordinal = uint64(seq), ordinal
+	w.seq, w.entities = uint64(seq), entities
 	chain, err := checkTail(ctx, w.conn, w.seq, clusterID)
 	if err != nil {
 		return err
@@ -103,11 +103,16 @@ type checker struct {
 	buf  []byte
 }
 
-const eventColumns = "seq, entity, version, type, body, crc"
+// eventColumns and eventTables select what decodeRow and checker.row read. The
+// cross join keeps the order of the tables: the events decide what is looked up.
+const (
+	eventColumns = "v.seq, n.name, v.version, v.type, v.body, v.crc"
+	eventTables  = " FROM event v CROSS JOIN entity n ON n.no = v.entity "
+)
 
 // batch checks the events up to a seal.
 func (k *checker) batch(ctx context.Context, c *conn, s sealRow) error {
-	err := c.each(ctx, "SELECT "+eventColumns+" FROM event WHERE seq >= ? AND seq <= ? ORDER BY seq", []driver.Value{int64(k.next), int64(s.last)}, k.row)
+	err := c.each(ctx, "SELECT "+eventColumns+eventTables+"WHERE v.seq >= ? AND v.seq <= ? ORDER BY v.seq", []driver.Value{int64(k.next), int64(s.last)}, k.row)
 	if err != nil {
 		return err
 	}
@@ -123,7 +128,7 @@ func (k *checker) row(row []driver.Value) error {
 		return damagedAt(missing, "events %d to %d are missing", missing, seq-1)
 	}
 	k.next++
-	k.buf = appendCanonical(k.buf[:0], str(row[1]), uint64(num(row[2])), str(row[3]), []byte(str(row[4])))
+	k.buf = append(appendHead(k.buf[:0], str(row[1]), uint64(num(row[2])), str(row[3])), str(row[4])...)
 	digest := sha256.Sum256(k.buf)
 	k.add(seq, &digest)
 	if int64(sealCRC(crc32.Checksum(k.buf, castagnoli), seq)) != num(row[5]) {

@@ -34,10 +34,11 @@ const synchronous = "FULL"
 
 // dsn names the file with every setting that matters spelled out.
 func dsn(path string, m mode, sync string) string {
-	q := url.Values{"mode": {string(m)}, "_busy_timeout": {"5000"}, "_foreign_keys": {"0"}}
+	q := url.Values{"mode": {string(m)}, "_mutex": {"no"}, "_busy_timeout": {"5000"}, "_foreign_keys": {"0"}}
 	switch m {
 	case modeRead:
 		q.Set("_query_only", "1")
+		q.Set("_stmt_cache_size", "32")
 	case modeCreate, modeWrite:
 		q.Set("_journal_mode", "WAL")
 		q.Set("_synchronous", sync)
@@ -156,4 +157,33 @@ func str(v driver.Value) string {
 func num(v driver.Value) int64 {
 	n, _ := v.(int64)
 	return n
+}
+
+// cursor is a query that is read row by row beside another.
+type cursor struct {
+	rows driver.Rows
+	row  []driver.Value
+}
+
+func (c *conn) cursor(ctx context.Context, sql string) (*cursor, error) {
+	rows, err := c.QueryContext(ctx, sql, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &cursor{rows: rows, row: make([]driver.Value, len(rows.Columns()))}, nil
+}
+
+// next returns the next row, which it reuses, or nil after the last.
+func (c *cursor) next() ([]driver.Value, error) {
+	switch err := c.rows.Next(c.row); {
+	case errors.Is(err, io.EOF):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return c.row, nil
+}
+
+func (c *cursor) close() {
+	_ = c.rows.Close() // what it read was good
 }

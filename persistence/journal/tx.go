@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -16,6 +17,8 @@ type tx struct {
 	w *writer
 	head
 	fresh map[entropy.WorkerID]*Claim // claims changed by this transaction
+	added map[string]int64            // numbers of entities looked up or made by it
+	ended []string                    // entities that will hardly be heard of again
 	wrote bool
 }
 
@@ -59,8 +62,13 @@ func (t *tx) apply(batch []*request) error {
 	for _, r := range batch {
 		r.first = t.seq + 1
 		for i := range r.entries {
-			t.addEvents(&r.entries[i])
+			if err := t.addEvents(&r.entries[i]); err != nil {
+				return err
+			}
 		}
+	}
+	if err := foreign(t.w.entityRows.flush()); err != nil {
+		return refuse(err, "an entity exists already")
 	}
 	if err := foreign(t.w.events.flush()); err != nil {
 		return refuse(err, "an entity has moved on")
@@ -86,6 +94,7 @@ func (t *tx) applyEach(batch []*request) error {
 		err := t.apply(batch[i : i+1])
 		if isConflict(err) {
 			r.err = err
+			maps.DeleteFunc(t.added, func(_ string, no int64) bool { return no > before.entities })
 			t.head, t.wrote = before, wrote
 			t.w.forget()
 			_, err = t.w.undo.exec()
@@ -100,13 +109,49 @@ func (t *tx) applyEach(batch []*request) error {
 	return nil
 }
 
-func (t *tx) addEvents(e *entry) {
+func (t *tx) addEvents(e *entry) (err error) {
+	if len(e.rows) == 0 {
+		return nil
+	}
+	if e.no, err = t.number(e); err != nil {
+		return err
+	}
+	t.wrote = true
 	for i := range e.rows {
 		row, ev := &e.rows[i], &e.change.Events[i]
 		t.seq++
-		t.wrote = true
-		t.w.events.add(int64(t.seq), ev.EntityID, int64(ev.Version), ev.Type, row.body, int64(sealCRC(row.crc, t.seq)))
+		t.w.events.add(int64(t.seq), e.no, int64(ev.Version), ev.Type, row.body, int64(sealCRC(row.crc, t.seq)))
 	}
+	return nil
+}
+
+// number returns the number of a change's entity. An entity that is new gets the next.
+func (t *tx) number(e *entry) (int64, error) {
+	name := e.change.Entity
+	no, known := t.added[name]
+	if !known {
+		no, known = t.w.numbers[name]
+	}
+	if e.change.Expected == 0 {
+		if known {
+			return 0, conflict("%s exists already", name)
+		}
+		t.entities++
+		t.added[name] = t.entities
+		t.w.entityRows.add(t.entities, name)
+		return t.entities, nil
+	}
+	if known {
+		return no, nil
+	}
+	no, err := t.w.conn.number(context.Background(), "SELECT no FROM entity WHERE name=?", name)
+	if err == nil && no == 0 {
+		err = conflict("%s does not exist", name)
+	}
+	if err == nil {
+		t.added[name] = no
+	}
+	return no, err
 }
 
 // record writes what a request brings besides its entities.
@@ -179,7 +224,7 @@ func (t *tx) mergeClaims(grants []grant) error {
 // storedClaim returns a worker's claim as of the last commit. Its items may be
 // appended to: the stored claim does not see what lies past its own end.
 func (t *tx) storedClaim(w entropy.WorkerID) (*Claim, error) {
-	if c := t.claims[w]; c != nil {
+	if c := t.w.claims[w]; c != nil {
 		return c, nil
 	}
 	return readClaim(context.Background(), t.w.conn, w)

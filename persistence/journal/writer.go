@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/entropy-fabric/entropy"
 )
@@ -13,12 +14,15 @@ type writer struct {
 	mark func(inFlight bool)
 	now  func() int64 // Unix milliseconds
 
-	head // of what is committed
+	head                                // of what is committed
+	claims  map[entropy.WorkerID]*Claim // by worker, as stored; read on first use
+	numbers map[string]int64            // of some entities, by name
 
 	begin, commit, rollback            *stmt
 	save, undo, release                *stmt
-	events, jobs, specs, labels        *inserter
-	updateJob                          *stmt
+	entityRows, events, jobs           *inserter
+	specs, labels, records             *inserter
+	updateJob, turnJob, recordJob      *stmt
 	grantLease, replaceLease, endLease *stmt
 	insertDoc, updateDoc               *stmt
 	operation, claim, seal, liveness   *stmt
@@ -27,10 +31,9 @@ type writer struct {
 // head is where the journal stands. A transaction works on a copy and gives it
 // back when it is committed.
 type head struct {
-	seq     uint64
-	ordinal int64 // of the newest job
-	chain   chain
-	claims  map[entropy.WorkerID]*Claim // by worker, as stored; read on first use
+	seq      uint64
+	entities int64 // the newest number of an entity
+	chain    chain
 }
 
 // prepareStatements compiles what the writer will run, once.
@@ -51,20 +54,23 @@ func (w *writer) prepareStatements() (err error) {
 	one(&w.save, "SAVEPOINT one")
 	one(&w.undo, "ROLLBACK TO one")
 	one(&w.release, "RELEASE one")
+	many(&w.entityRows, "entity", "no", "name")
 	many(&w.events, "event", "seq", "entity", "version", "type", "body", "crc")
 	many(&w.jobs, "job", "ordinal", "id", "version", "state", "held", "excluded", "priority", "name", "queue", "tenant", "handler",
-		"require", "created_ms", "eligible_ms", "wake_ms", "finished_ms", "record")
+		"require", "created_ms", "eligible_ms", "wake_ms", "finished_ms")
 	many(&w.specs, "job_spec", "ordinal", "spec")
 	many(&w.labels, "job_label", "key", "value", "ordinal")
-	one(&w.updateJob, `UPDATE job SET version=?, state=?, held=?, excluded=?, eligible_ms=?, wake_ms=?, finished_ms=?, record=?
-		WHERE id=? AND version=?`)
-	one(&w.grantLease, "INSERT INTO lease(job_id, assignment_id, worker_id, incarnation, claim_seq) VALUES (?,?,?,?,?)")
+	many(&w.records, "job_record", "ordinal", "version", "record")
+	one(&w.updateJob, "UPDATE job SET version=?, state=? WHERE ordinal=? AND version=?")
+	one(&w.turnJob, `UPDATE job SET version=?, state=?, held=?, excluded=?, eligible_ms=?, wake_ms=?, finished_ms=? WHERE ordinal=? AND version=?`)
+	one(&w.recordJob, "INSERT OR REPLACE INTO job_record(ordinal, version, record) VALUES (?,?,?)")
+	one(&w.grantLease, "INSERT INTO lease(ordinal, assignment_id, worker_id, incarnation, claim_seq) VALUES (?,?,?,?,?)")
 	// Not INSERT OR REPLACE: that would also take the row of another job that
 	// had the same assignment.
-	one(&w.replaceLease, `INSERT INTO lease(job_id, assignment_id, worker_id, incarnation, claim_seq) VALUES (?,?,?,?,?)
-		ON CONFLICT(job_id) DO UPDATE SET assignment_id=excluded.assignment_id, worker_id=excluded.worker_id,
+	one(&w.replaceLease, `INSERT INTO lease(ordinal, assignment_id, worker_id, incarnation, claim_seq) VALUES (?,?,?,?,?)
+		ON CONFLICT(ordinal) DO UPDATE SET assignment_id=excluded.assignment_id, worker_id=excluded.worker_id,
 		incarnation=excluded.incarnation, claim_seq=excluded.claim_seq`)
-	one(&w.endLease, "DELETE FROM lease WHERE job_id=?")
+	one(&w.endLease, "DELETE FROM lease WHERE ordinal=?")
 	one(&w.insertDoc, "INSERT INTO doc(kind, id, version, record) VALUES (?,?,?,?)")
 	one(&w.updateDoc, "UPDATE doc SET version=?, record=? WHERE kind=? AND id=? AND version=?")
 	one(&w.operation, "INSERT INTO operation(principal, id, digest, entity, at_ms) VALUES (?,?,?,?,?)")
@@ -78,11 +84,11 @@ func (w *writer) prepareStatements() (err error) {
 // the journal into the main file.
 func (w *writer) close() error {
 	var errs []error
-	for _, s := range []*stmt{w.begin, w.commit, w.rollback, w.save, w.undo, w.release, w.updateJob, w.grantLease, w.replaceLease,
+	for _, s := range []*stmt{w.begin, w.commit, w.rollback, w.save, w.undo, w.release, w.updateJob, w.turnJob, w.recordJob, w.grantLease, w.replaceLease,
 		w.endLease, w.insertDoc, w.updateDoc, w.operation, w.claim, w.seal, w.liveness} {
 		errs = append(errs, s.close())
 	}
-	for _, in := range []*inserter{w.events, w.jobs, w.specs, w.labels} {
+	for _, in := range w.inserters() {
 		if in != nil {
 			errs = append(errs, in.close())
 		}
@@ -149,7 +155,7 @@ func (w *writer) open() (*tx, error) {
 	if _, err := w.begin.exec(); err != nil {
 		return nil, err
 	}
-	return &tx{w: w, head: w.head, fresh: make(map[entropy.WorkerID]*Claim)}, nil
+	return &tx{w: w, head: w.head, fresh: make(map[entropy.WorkerID]*Claim), added: make(map[string]int64)}, nil
 }
 
 // again rolls back and opens a new transaction.
@@ -160,19 +166,30 @@ func (w *writer) again() (*tx, error) {
 	return w.open()
 }
 
+func (w *writer) inserters() []*inserter {
+	return []*inserter{w.entityRows, w.events, w.jobs, w.specs, w.labels, w.records}
+}
+
 // forget drops rows that were gathered and not inserted.
 func (w *writer) forget() {
-	for _, in := range []*inserter{w.events, w.jobs, w.specs, w.labels} {
+	for _, in := range w.inserters() {
 		in.reset()
 	}
 }
 
-// adopt makes the committed transaction's head the writer's.
+// adopt makes the committed transaction's view the writer's.
 func (w *writer) adopt(t *tx) {
-	claims := w.claims
-	for id, c := range t.fresh {
-		claims[id] = c
-	}
 	w.head = t.head
-	w.claims = claims
+	maps.Copy(w.claims, t.fresh)
+	if len(w.numbers)+len(t.added) > maxNumbers {
+		clear(w.numbers)
+	}
+	maps.Copy(w.numbers, t.added)
+	for _, name := range t.ended {
+		delete(w.numbers, name)
+	}
 }
+
+// maxNumbers bounds the entities whose numbers are kept in memory: those that are
+// busy. The others are looked up.
+const maxNumbers = 1 << 17
