@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
 	"io"
 	"log"
 	"net"
@@ -27,12 +26,12 @@ func TestClientNotEntropy(t *testing.T) {
 	_, err = c.Register(t.Context(), entropy.Registration{})
 	wantError(t, err, entropy.CodeUnavailable, "not an Entropy control plane")
 
-	json := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	object := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, `{"version":"1"}`)
 	}))
-	defer json.Close()
-	_, err = newClient(t, entropy.ClientConfig{Server: json.URL}).Status(t.Context())
+	defer object.Close()
+	_, err = newClient(t, entropy.ClientConfig{Server: object.URL}).Status(t.Context())
 	wantError(t, err, entropy.CodeUnavailable, "not an Entropy control plane")
 
 	var followed atomic.Bool

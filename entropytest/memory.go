@@ -93,7 +93,7 @@ func (m *Memory) until(ctx context.Context, limit time.Duration, try func() bool
 // wake lets time pass for every job and returns when the next needs that.
 func (m *Memory) wake() (next time.Time) {
 	for _, id := range m.order {
-		m.decide(m.jobs[id], entropy.Wake{})
+		_, _ = m.decide(m.jobs[id], entropy.Wake{}) // time cannot be refused
 		if at := m.jobs[id].WakeAt(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
