@@ -13,6 +13,11 @@ type EndLease struct {
 	Uncounted    bool // an outage, not the job's or the worker's doing: spend no budget
 	Eligible     int  // how many workers could run the job now: the poison guard needs it
 	NobodyLeft   bool // every known worker that could run the job is excluded from it, counting this one
+
+	// Before, when not 0, spares a lease that was granted to this incarnation of
+	// the worker's agent or a later one. A registration that arrives twice names
+	// what its agent held when it was sent, not what it was given since.
+	Before uint64
 }
 
 // fleetView is what a decision about a loss needs to know of the other workers.
@@ -22,11 +27,16 @@ type fleetView struct {
 }
 
 func (c EndLease) decide(j *Job, now time.Time) (Decision, error) {
-	if j.Lease == nil || j.Lease.AssignmentID != c.AssignmentID {
+	if j.Lease == nil || j.Lease.AssignmentID != c.AssignmentID || c.Before != 0 && j.Lease.Incarnation >= c.Before {
 		return Decision{Repeat: true}, nil
 	}
 	if !j.Lease.Acked {
 		return one(JobReleased, now, JobAttrs{AssignmentID: c.AssignmentID, WorkerID: j.Lease.WorkerID, Cause: c.Cause, Message: cut(c.Message)}), nil
+	}
+	if c.Cause == CauseForgotten && j.Spec.Disconnect.Worker == DisconnectStop {
+		// The registration may have been overtaken on its way by that of the agent
+		// which runs the job. Who must never run twice at once waits for the lease.
+		return Decision{Repeat: true}, nil
 	}
 	if j.CancelRequested {
 		return one(JobCanceled, now, JobAttrs{Reason: ReasonCancel, Cause: c.Cause, Message: "its lease ended after the cancel request"}), nil
@@ -63,7 +73,7 @@ func (j *Job) lose(a JobAttrs, counted bool, fleet fleetView, now time.Time) Dec
 		// It waits in state lost for its worker's word; see WakeAt.
 	case counted && poisoned:
 		d.Events = append(d.Events, JobEvent{JobFailed, now, JobAttrs{Reason: failReason(a.Cause),
-			Message: fmt.Sprintf("lost %d times on %d workers; last: %s", losses, distinct, orDefault(a.Message, string(a.Cause)))}})
+			Message: cut(fmt.Sprintf("lost %d times on %d workers; last: %s", losses, distinct, orDefault(a.Message, string(a.Cause))))}})
 	default:
 		d.Events = append(d.Events, j.retrying(now, j.Failures+losses, j.Spec.Disconnect.ReassignAfter.D()))
 	}

@@ -58,8 +58,18 @@ func (p RetryPolicy) Delay(n int, seed string) time.Duration {
 	h := fnv.New64a()
 	h.Write([]byte(seed))
 	h.Write([]byte{byte(n), byte(n >> 8)})
-	jitter := float64(h.Sum64()>>11) / (1 << 53) // in [0, 1)
+	jitter := float64(mix(h.Sum64())>>11) / (1 << 53) // in [0, 1)
 	return time.Duration(span/2 + span/2*jitter)
+}
+
+// mix spreads every bit of h over all others (the finalizer of MurmurHash3):
+// FNV leaves seeds that differ only at their end close together.
+func mix(h uint64) uint64 {
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
 }
 
 func orDefaultInt(v, d int) int {

@@ -130,11 +130,12 @@ func (s *System) loadQueued(push func(scheduler.Ready)) error {
 	})
 }
 
-// restartSlack is added to what was last known of every worker, because the last
-// saved liveness may be this much older than the last heartbeat that was
-// answered. It does not add up over restarts, so that repeated restarts do not
-// keep a dead worker's leases alive.
-const restartSlack = 2 * time.Second
+// restartSlack is added to what was last known of every worker: the last saved
+// liveness may lack a heartbeat, or an ACK, that was answered just before the
+// stop, up to an interval after the one it has. It does not add up over restarts,
+// so that repeated restarts do not keep a dead worker's leases alive. The
+// simulator found a shorter one to end a lease within its worker's trust.
+func (s *System) restartSlack() time.Duration { return s.cfg.Heartbeat + saveInterval }
 
 // recover brings the workers' actors and the leased jobs back, before any claim
 // is served.
@@ -150,7 +151,7 @@ func (s *System) recover(ctx context.Context, l Liveness) error {
 			at = l.Listening // it registered just before the stop
 		}
 		s.registry.Remember(w.ID, at)
-		heard[w.ID] = at + restartSlack
+		heard[w.ID] = at + s.restartSlack()
 		if _, err := s.session(w.ID, w, heard[w.ID]); err != nil {
 			return err
 		}
@@ -189,7 +190,7 @@ func (s *System) known(id entropy.WorkerID) (es.Ref, bool) {
 
 const (
 	listeningTick = 100 * time.Millisecond
-	saveInterval  = 500 * time.Millisecond // must stay below restartSlack
+	saveInterval  = 500 * time.Millisecond
 )
 
 // listen drives the listening clock and saves who was heard when.

@@ -39,7 +39,7 @@ func (s *Session) onClaim(c *es.Context, m *Claim) {
 		// Its inventory gates its own claims.
 		reply.Send(nil, entropy.Errorf(entropy.CodeStale, "the control plane has started anew and does not know what %s holds", s.id).WithHint("register again"))
 	case s.claim != nil && m.ClaimSeq < s.claim.seq:
-		reply.Send(nil, entropy.Errorf(entropy.CodeConflict, "claim %d is older than claim %d", m.ClaimSeq, s.claim.seq))
+		reply.Send(nil, olderClaim(m.ClaimSeq, s.claim.seq))
 	case s.claim != nil && m.ClaimSeq == s.claim.seq && !s.claim.done:
 		s.claim.waiters = append(s.claim.waiters, reply)
 	case s.claim != nil && m.ClaimSeq == s.claim.seq:
@@ -48,6 +48,10 @@ func (s *Session) onClaim(c *es.Context, m *Claim) {
 	default:
 		s.openClaim(c, m, reply)
 	}
+}
+
+func olderClaim(seq, newest uint64) error {
+	return entropy.Errorf(entropy.CodeConflict, "claim %d is older than claim %d", seq, newest)
 }
 
 // openClaim starts a claim. The first after a restart of the control plane may be
@@ -71,6 +75,9 @@ func (s *Session) openClaim(c *es.Context, m *Claim, reply es.Reply) {
 			}
 			if inc == r.Incarnation && seq == r.ClaimSeq {
 				return s.replay(m, items, es.Reply{})
+			}
+			if inc == r.Incarnation && seq > r.ClaimSeq {
+				return &claimed{seq: r.ClaimSeq, incarnation: r.Incarnation, err: olderClaim(r.ClaimSeq, seq)}
 			}
 		}
 		jobs, err := s.cfg.Claims.Claim(context.Background(), worker, r)

@@ -156,7 +156,8 @@ func (s *Session) reconcile(w *entropy.Worker, inventory []entropy.Held, reboote
 	if err != nil {
 		return nil, err
 	}
-	end := entropy.EndLease{Cause: entropy.CauseForgotten, Message: "the agent of " + string(w.ID) + " started anew and no longer has it", Uncounted: at.outage}
+	end := entropy.EndLease{Cause: entropy.CauseForgotten, Message: "the agent of " + string(w.ID) + " started anew and no longer has it", Uncounted: at.outage,
+		Before: w.Incarnation}
 	if rebooted {
 		end.Cause, end.Message = entropy.CauseRebooted, "the host of "+string(w.ID)+" has booted again"
 		end.Uncounted = s.cfg.Registry.Outage(w.ID, s.cfg.Listening(), at.now) || at.outage

@@ -95,7 +95,7 @@ func (c *control) heardBefore(id entropy.WorkerID) time.Duration {
 	return c.w.disk.heard[id] + c.w.shape.heartbeat + saveInterval
 }
 
-// tear drops the newest record of the journal, with its projection.
+// tear drops the newest event of the journal and the newest entity.
 func (d *disk) tear() {
 	if len(d.log) == 0 {
 		return

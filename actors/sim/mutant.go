@@ -19,8 +19,8 @@ const (
 	StartBeforeAck      Mutant = "start-before-ack"     // a claimed assignment is started without waiting for its ACK
 	StartTwice          Mutant = "start-twice"          // the executor does not know what it has started
 	NoRetryIgnored      Mutant = "no-retry-ignored"     // a no-retry job is tried again
-	TornRecovery        Mutant = "torn-recovery"        // recovery drops the newest record
-	RegisterTwice       Mutant = "register-twice"       // a repeated registration ends what its agent got since
+	TornRecovery        Mutant = "torn-recovery"        // recovery drops the newest event and the newest entity
+	RegisterTwice       Mutant = "register-twice"       // a registration that comes late or twice ends what its agent got since
 	DoubleAssign        Mutant = "double-assign"        // the scheduler offers a job that is leased
 )
 

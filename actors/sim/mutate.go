@@ -35,6 +35,11 @@ func (w *world) mutate(j *entropy.Job, cmd entropy.JobCommand) (*entropy.Job, en
 			return c, m
 		}
 	case entropy.EndLease:
+		if w.cfg.Mutant == RegisterTwice && m.Cause == entropy.CauseForgotten {
+			c := j.Clone()
+			c.Spec.Disconnect.Worker = entropy.DisconnectContinue
+			return c, m
+		}
 		if w.cfg.Mutant == NoRetryIgnored && j.Spec.Retry.NoRetry {
 			c := j.Clone()
 			c.Spec.Retry.NoRetry = false

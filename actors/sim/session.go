@@ -162,9 +162,9 @@ func (s *session) onRegister(r *entropy.Registration, reply func(any, error)) {
 		s.append(events, func() {
 			if len(events) > 0 {
 				s.beatSeq, s.claim, s.stops = 0, nil, nil
-				s.onHeard()
-				s.releaseEarly()
 			}
+			s.onHeard() // a repeat, too: what it gets back must outlast a restart
+			s.releaseEarly()
 			inc := s.worker.Incarnation
 			s.reconcile(r.Inventory, rebooted, func(held []entropy.HeldVerdict) {
 				answer(&entropy.Registered{WorkerID: s.id, Incarnation: inc, Held: held}, nil)

@@ -200,7 +200,11 @@ func (wk *worker) end(r *run, c entropy.Completion) {
 	wk.w.check.ends(&c)
 	wk.w.note("%s ended %s %s: %s %s", wk.id, c.JobID, c.AssignmentID, c.Outcome, c.Reason)
 	boot := wk.bootID
-	wk.w.after(wk.w.between(0, 4*wk.w.shape.fsync), func() {
+	took := wk.w.between(0, 4*wk.w.shape.fsync)
+	if wk.w.chaos && wk.w.chance(wk.w.shape.slowSync) {
+		took += wk.w.between(0, 5*time.Second)
+	}
+	wk.w.after(took, func() {
 		if wk.bootID == boot && wk.up {
 			e.durable = true
 			wk.wakeAgent()

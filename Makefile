@@ -1,0 +1,73 @@
+# Entropy. `make` alone lists the targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
+.DEFAULT_GOAL := help
+
+# What may be set on the command line, as in `make soak BUDGET=8h`.
+BUDGET ?= 30m
+FUZZTIME ?= 30s
+TEST_LIMIT ?= 22m
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+GOLANGCI_LINT_VERSION := v2.15.0
+export CGO_ENABLED := 1
+
+# The tests that renew a generated document when they are given a flag, and
+# fail when it is stale when they are not.
+GENERATED_ROOT := ^TestLifecycleDoc$$
+GENERATED_CLI := ^TestTheReferenceIsFresh$$
+GENERATED_API := ^TestOpenAPI
+
+.PHONY: help setup build demo test bench soak lint generate verify-generated fuzz clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+setup: ## check for Go, git and a C compiler; as root, install the latter two
+	@./scripts/setup
+
+build: setup ## build bin/entropy and bin/entropysim
+	go build -ldflags "-X main.version=$(VERSION)" -o bin/entropy ./cmd/entropy
+	go build -o bin/entropysim ./cmd/entropysim
+
+demo: build ## kill a worker and the control plane in mid-batch, and prove that nothing was lost
+	go build -o bin/entropy-demo ./examples/kill-a-worker
+	go build -o bin/prove ./examples/kill-a-worker/prove
+	./bin/entropy-demo -entropy ./bin/entropy
+
+# The simulator runs without the race detector first: it is single-threaded and
+# ten times as fast. The rest has a total bound, TEST_LIMIT, beside go's own for
+# each package.
+test: setup ## format, vet, the simulator, and every test under the race detector
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not gofmt-ed:" $$unformatted; exit 1; }
+	go vet ./...
+	go test -timeout 5m ./actors/sim/... ./cmd/entropysim/...
+	timeout --foreground -k 30 $(TEST_LIMIT) go test -race -timeout 15m ./...
+
+bench: build ## measure, beside a baseline in the same run
+	go build -o bin/entropybench ./cmd/entropybench
+	./bin/entropybench
+
+soak: setup ## fresh seeds and the crash tests, in turn, for BUDGET (default 30m)
+	./scripts/soak $(BUDGET)
+
+fuzz: setup ## every fuzz target for FUZZTIME (default 30s)
+	./scripts/fuzz $(FUZZTIME)
+
+lint: setup ## golangci-lint with .golangci.yml
+	./scripts/lint $(GOLANGCI_LINT_VERSION)
+
+generate: setup ## renew docs/LIFECYCLE.md, docs/CLI.md and cluster/api/openapi.yaml
+	go test . -run '$(GENERATED_ROOT)' -update
+	go test ./cmd/entropy -run '$(GENERATED_CLI)' -rewrite
+	go test ./cluster/api -run '$(GENERATED_API)' -update
+
+verify-generated: setup ## fail when a generated document is stale
+	go test -count 1 . -run '$(GENERATED_ROOT)'
+	go test -count 1 ./cmd/entropy -run '$(GENERATED_CLI)'
+	go test -count 1 ./cluster/api -run '$(GENERATED_API)'
+
+clean: ## remove what was built
+	rm -rf bin

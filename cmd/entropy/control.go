@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/entropy-fabric/entropy/fabric"
+)
+
+// controlFlags are the flags of a control plane, shared by control and up.
+type controlFlags struct {
+	data, listen        string
+	insecure            bool
+	leaseTTL, heartbeat time.Duration
+	logLevel            string
+}
+
+func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
+	s.StringVar(&f.data, "data", dataDir, "data `DIR`; its owner is this control plane alone (default: $XDG_STATE_HOME/entropy, or /var/lib/entropy as root)")
+	hideDefault(s, "data")
+	s.StringVar(&f.listen, "listen", fabric.DefaultListen, "`HOST:PORT` to serve the API on; port 0 takes a free one")
+	s.BoolVar(&f.insecure, "insecure", false, "serve plain HTTP to other hosts too; tokens and output travel readable")
+	s.DurationVar(&f.leaseTTL, "lease-ttl", 0, "how long a silent worker keeps its jobs (default 15s)")
+	s.DurationVar(&f.heartbeat, "heartbeat", 0, "how often workers report (default 5s)")
+	s.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+}
+
+// config checks the flags and returns what the facade wants of them.
+func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
+	var none fabric.ControlConfig
+	if f.data == "" {
+		return none, usagef("--data is empty").WithHint("name a directory, as in --data /var/lib/entropy")
+	}
+	if _, _, err := net.SplitHostPort(f.listen); err != nil {
+		return none, usagef("--listen %q is not an address: %v", f.listen, err).WithHint("write HOST:PORT, as in 127.0.0.1:7600")
+	}
+	if err := notNegative(map[string]time.Duration{"lease-ttl": f.leaseTTL, "heartbeat": f.heartbeat}); err != nil {
+		return none, err
+	}
+	logger, err := a.logger(f.logLevel)
+	return fabric.ControlConfig{
+		DataDir: f.data, Listen: f.listen, Insecure: f.insecure,
+		LeaseTTL: f.leaseTTL, Heartbeat: f.heartbeat, Version: programVersion(), Logger: logger,
+	}, err
+}
+
+const controlLong = `Run the control plane: it keeps the jobs, and tells workers what to run.
+
+At the first start it writes two credentials into the data directory, readable
+by its owner only: admin.token for people and programs, worker.token for workers
+that join. It may be killed at any moment; what it acknowledged is on disk.`
+
+func (a *app) controlCommand() *cobra.Command {
+	var f controlFlags
+	c := &cobra.Command{
+		Use:   "control",
+		Short: "Run a control plane",
+		Long:  controlLong,
+		Args:  argument(0, 0, ""),
+	}
+	f.register(c.Flags(), a.dataDir())
+	return a.command(c, func(ctx context.Context, _ []string) error {
+		conf, err := f.config(a)
+		if err != nil {
+			return err
+		}
+		control, err := fabric.OpenControl(ctx, conf)
+		if err != nil {
+			return err
+		}
+		a.printf("control plane at %s\ndata in %s\njoin workers with a copy of %s\n", control.URL(), control.DataDir(), workerTokenOf(control))
+		return control.Run(ctx)
+	})
+}
