@@ -104,31 +104,29 @@ func (l *lab) processes() ([]process, error) {
 const goneTimeout = 10 * time.Second
 
 // kill pulls the plug of some machines: SIGKILL for every process, the parents
-// first, so that none lives to record the death of its child. It returns the
-// processes it took.
-func (l *lab) kill(machines ...*machine) ([]process, error) {
-	var killed []process
-	taken := map[int]bool{}
+// first, so that none lives to record the death of its child. Those seen just
+// before need not be looked for, which takes time.
+func (l *lab) kill(seen []process, machines ...*machine) error {
+	for _, p := range seen {
+		syscall.Kill(p.pid, syscall.SIGKILL)
+	}
 	for deadline := time.Now().Add(goneTimeout); ; {
 		all, err := l.processes()
 		if err != nil {
-			return killed, err
+			return err
 		}
 		left := 0
 		for _, m := range machines {
 			for _, p := range below(all, m.dir) {
 				syscall.Kill(p.pid, syscall.SIGKILL)
-				if left++; !taken[p.pid] {
-					taken[p.pid] = true
-					killed = append(killed, p)
-				}
+				left++
 			}
 		}
 		if left == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
-			return killed, fmt.Errorf("%d processes outlive SIGKILL", left)
+			return fmt.Errorf("%d processes outlive SIGKILL", left)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
@@ -137,7 +135,7 @@ func (l *lab) kill(machines ...*machine) ([]process, error) {
 			<-m.done
 		}
 	}
-	return killed, nil
+	return nil
 }
 
 // stopTimeout is how long a node may take to stop in order.
@@ -184,7 +182,7 @@ func (l *lab) clear() ([]process, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = l.kill(l.machines...)
+	err = l.kill(nil, l.machines...)
 	for _, m := range l.machines {
 		if m.log != nil {
 			m.log.Close()

@@ -38,12 +38,8 @@ func (d *demo) strike(ctx context.Context) error {
 			return err
 		}
 		d.link.cut()
-		found, err := d.moment(ctx)
-		if err != nil {
+		if found, err := d.moment(ctx); found || err != nil {
 			return err
-		}
-		if found {
-			return d.killVictim(ctx)
 		}
 		d.link.mend()
 	}
@@ -69,9 +65,9 @@ func (d *demo) busy(ctx context.Context) error {
 	}
 }
 
-// moment looks for the moment to strike while the cable is cut. A result that
-// was in the spool right after the cut may have been reported before it; one
-// that comes later cannot have been.
+// moment looks for the moment to strike while the cable is cut, and strikes. A
+// result that was in the spool right after the cut may have been reported before
+// it; one that comes later cannot have been.
 func (d *demo) moment(ctx context.Context) (bool, error) {
 	_, before, err := readSpool(ctx, d.victimSpool)
 	if err != nil {
@@ -92,9 +88,13 @@ func (d *demo) moment(ctx context.Context) (bool, error) {
 			}
 		}
 		if len(d.witness.Spooled) >= wantFinished {
-			alive, err := d.alive(running)
-			if err != nil || len(alive) >= wantRunning+spare {
-				return err == nil, err
+			all, err := d.lab.processes()
+			if err != nil {
+				return false, err
+			}
+			doomed := below(all, d.victim.dir)
+			if len(living(running, doomed)) >= wantRunning+spare {
+				return true, d.killVictim(ctx, doomed)
 			}
 		}
 		if err := pause(ctx, look); err != nil {
@@ -104,13 +104,8 @@ func (d *demo) moment(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// alive returns those of the victim's assignments that have a process right now.
-// Others have just begun, or have ended and their artifacts are being collected.
-func (d *demo) alive(running []entropy.Held) ([]witness.Seen, error) {
-	all, err := d.lab.processes()
-	return living(running, below(all, d.victim.dir)), err
-}
-
+// living returns those of the assignments that have a process among the given
+// ones. Others have just begun, or have ended and their artifacts are collected.
 func living(running []entropy.Held, processes []process) (out []witness.Seen) {
 	ids := assignments(processes)
 	for _, h := range running {
@@ -125,19 +120,19 @@ func seen(h entropy.Held) witness.Seen {
 	return witness.Seen{JobID: h.JobID, AssignmentID: h.AssignmentID}
 }
 
-// killVictim pulls the plug and writes down what the dead machine held.
-func (d *demo) killVictim(ctx context.Context) error {
-	killed, err := d.lab.kill(d.victim)
-	if err != nil {
+// killVictim pulls the plug and writes down what the dead machine held: of the
+// processes that were just seen, those whose job has no end in the spool.
+func (d *demo) killVictim(ctx context.Context, doomed []process) error {
+	if err := d.lab.kill(doomed, d.victim); err != nil {
 		return err
 	}
 	running, _, err := readSpool(ctx, d.victimSpool)
 	if err != nil {
 		return err
 	}
-	d.witness.Running = living(running, killed)
+	d.witness.Running = living(running, doomed)
 	d.progress.say("kill -9 of worker %s (%d processes): it ran %d jobs and had %d finished result(s) in its spool",
-		d.victim.name, len(killed), len(d.witness.Running), len(d.witness.Spooled))
+		d.victim.name, len(doomed), len(d.witness.Running), len(d.witness.Spooled))
 	if len(d.witness.Running) < wantRunning {
 		return fmt.Errorf("the victim died with %d jobs running, wanted %d", len(d.witness.Running), wantRunning)
 	}
@@ -175,7 +170,7 @@ func assignments(processes []process) map[entropy.AssignmentID]bool {
 // killControl kills the control plane while the other workers run jobs, and
 // waits until one of them has finished something that it cannot report.
 func (d *demo) killControl(ctx context.Context) error {
-	if _, err := d.lab.kill(d.control); err != nil {
+	if err := d.lab.kill(nil, d.control); err != nil {
 		return err
 	}
 	d.progress.say("kill -9 of the control plane, with %d of %d jobs done; the workers go on", d.progress.succeeded(), d.progress.total)

@@ -40,7 +40,7 @@ func TestStageRandomRanges(t *testing.T) {
 			contents = append(contents, noise(seed*10+uint64(i), rng.IntN(40_000)))
 		}
 		have := make([]int64, len(contents)) // the model
-		for step := 0; step < 60; step++ {
+		for step := range 60 {
 			i := rng.IntN(len(contents))
 			p := contents[i]
 			size := int64(len(p))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -143,7 +144,7 @@ func TestConflictsAreRefusedAlone(t *testing.T) {
 		n := j.queue.len()
 		go func() { _, err := j.Append(context.Background(), chs...); o.err <- err }()
 		for j.queue.len() == n {
-			time.Sleep(0) // yield: the queue is the signal
+			runtime.Gosched() // yield: the queue is the signal
 		}
 	}
 	send("a version that is taken", entropy.CodeConflict, stale)
@@ -299,7 +300,7 @@ func TestACallerThatGivesUpIsToldTheTruth(t *testing.T) {
 	<-entered
 	go func() { _, err := j.Append(ctx, newTracker("queued").submit(t, spec())); queued <- err }()
 	for j.queue.len() == 0 {
-		time.Sleep(0) // yield: the queue is the signal
+		runtime.Gosched() // yield: the queue is the signal
 	}
 	cancel()
 	wantCode(t, <-inFlight, entropy.CodeUnknown)
@@ -311,7 +312,7 @@ func TestACallerThatGivesUpIsToldTheTruth(t *testing.T) {
 	last := make(chan error, 1)
 	go func() { _, err := j.Append(alive, newTracker("last").submit(t, spec())); last <- err }()
 	for j.queue.len() == 1 {
-		time.Sleep(0)
+		runtime.Gosched()
 	}
 	_, err = j.Append(alive, newTracker("too-many").submit(t, spec()))
 	wantCode(t, err, entropy.CodeOverloaded)
@@ -347,7 +348,7 @@ func TestCloseWritesWhatWaitsAndRefusesTheRest(t *testing.T) {
 	<-entered
 	go func() { _, err := j.Append(context.Background(), newTracker("b").submit(t, spec())); errs <- err }()
 	for j.queue.len() == 0 {
-		time.Sleep(0)
+		runtime.Gosched()
 	}
 	go func() { errs <- j.Close() }()
 	<-j.quit

@@ -20,7 +20,8 @@ type Config struct {
 	// Now is the wall clock; it only dates rows. nil means time.Now.
 	Now func() time.Time
 	// QueueLimit bounds the appends that wait for the writer; one more is refused
-	// with CodeOverloaded. 0 means 16,384.
+	// with CodeOverloaded, and so is one that would make them hold over 256 MiB. 0
+	// means 16,384.
 	QueueLimit int
 	// MaxBatch bounds the events of one transaction. A single append that has more
 	// is still written in one. 0 means 2,048.
@@ -32,6 +33,10 @@ type Config struct {
 	// unsafe, for tests of the tests, opens the file with synchronous=NORMAL and
 	// leaves out the check that would refuse it.
 	unsafe bool
+	// checkpointPages is the length of the write-ahead log, in pages of 4 KiB, at
+	// which a commit also moves it into the main file. Longer is faster and makes
+	// the slowest commit slower. 0 means 4,000.
+	checkpointPages int
 	// probeEvery is how often a read-only journal looks whether there is room
 	// again. 0 means 2 s.
 	probeEvery time.Duration
@@ -46,6 +51,9 @@ const (
 // maxBatchBytes bounds one transaction besides MaxBatch, so that large specs do
 // not make a commit of hundreds of megabytes.
 const maxBatchBytes = 16 << 20
+
+// maxQueueBytes bounds what the appends that wait may hold, besides QueueLimit.
+const maxQueueBytes = 256 << 20
 
 func (c Config) withDefaults() Config {
 	if c.Logger == nil {
@@ -62,6 +70,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.CommitMark == nil {
 		c.CommitMark = func(bool) {}
+	}
+	if c.checkpointPages == 0 {
+		c.checkpointPages = 4_000
 	}
 	if c.probeEvery == 0 {
 		c.probeEvery = 2 * time.Second

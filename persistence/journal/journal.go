@@ -167,7 +167,8 @@ func (j *Journal) commitLoop() {
 		j.closed = j.Reader.Close()
 		return
 	}
-	j.closed = errors.Join(j.w.close(), j.Reader.Close())
+	// The last connection to close is the one that can move the log into the main file.
+	j.closed = errors.Join(j.Reader.Close(), j.w.close())
 }
 
 // finished reports that Close was called and nothing waits.
@@ -202,15 +203,18 @@ func (j *Journal) commitBatch(batch []*request) {
 		return
 	}
 	start := time.Now()
-	err := j.w.write(batch)
+	wrote, err := j.w.write(batch)
 	if err != nil {
 		j.trouble(batch, err)
 		return
 	}
-	j.stats.committed(batch, time.Since(start))
-	j.setReadOnly(false)
-	j.seq.Store(j.w.seq)
-	j.inform(batch)
+	j.stats.decided(batch)
+	if wrote {
+		j.stats.committed(batch, time.Since(start))
+		j.setReadOnly(false)
+		j.seq.Store(j.w.seq)
+		j.inform(batch)
+	}
 	release(batch, nil)
 }
 

@@ -15,10 +15,10 @@ import (
 // defaultList is the length of a page of jobs when none is asked for.
 const defaultList = 100
 
-// Jobs lists jobs, the newest accepted first, without their attempts. Cursor is
-// Next of the page before. A label, a name, a queue other than the default and a
-// state each have an index; what else the filter says is looked at row by row.
-// It returns CodeInvalid for a cursor that no page gave.
+// Jobs lists jobs, the newest accepted first, each with only the attempt that
+// stands for it. Cursor is Next of the page before. A label, a name, a queue other
+// than the default and a state each have an index; what else the filter says is
+// looked at row by row. It returns CodeInvalid for a cursor that no page gave.
 func (r *Reader) Jobs(ctx context.Context, f entropy.JobFilter) (entropy.JobPage, error) {
 	limit := min(cmp.Or(f.Limit, defaultList), entropy.MaxBatch)
 	before, err := parseCursor(f.Cursor)
@@ -55,8 +55,7 @@ func loadPage(ctx context.Context, c *conn, rows []stored) ([]*entropy.Job, erro
 		if err != nil {
 			return nil, err
 		}
-		j = j.Summary()
-		jobs[i] = j
+		jobs[i] = j.Summary()
 	}
 	return jobs, nil
 }

@@ -86,7 +86,7 @@ func openWriter(ctx context.Context, cfg *Config) (_ *writer, err error) {
 	w := &writer{conn: c, mark: cfg.CommitMark, now: func() int64 { return cfg.Now().UnixMilli() },
 		claims: make(map[entropy.WorkerID]*Claim), numbers: make(map[string]int64)}
 	for _, step := range []func() error{
-		func() error { return w.tune(ctx, cfg.unsafe) },
+		func() error { return w.tune(ctx, cfg) },
 		func() error { return w.migrate(ctx, cfg.Now()) },
 		func() error { return syncDir(filepath.Dir(cfg.Path)) },
 		w.prepareStatements,
@@ -106,6 +106,8 @@ func inspect(ctx context.Context, path string) error {
 		return nil
 	case err != nil:
 		return err
+	case fi.IsDir():
+		return entropy.Errorf(entropy.CodeInvalid, "the journal %s cannot be opened: it is a directory", path).WithHint("name a file")
 	case fi.Size() == 0:
 		return nil
 	}
@@ -140,8 +142,8 @@ func formatOf(ctx context.Context, c *conn, path string) (int, error) {
 }
 
 // tune sets what the driver does not, and asserts what must be so.
-func (w *writer) tune(ctx context.Context, unsafe bool) error {
-	for _, p := range []string{"cache_size=-65536", "wal_autocheckpoint=" + strconv.Itoa(checkpointPages), "journal_size_limit=67108864"} {
+func (w *writer) tune(ctx context.Context, cfg *Config) error {
+	for _, p := range []string{"cache_size=-65536", "wal_autocheckpoint=" + strconv.Itoa(cfg.checkpointPages), "journal_size_limit=67108864"} {
 		if err := w.run("PRAGMA " + p); err != nil {
 			return err
 		}
@@ -151,17 +153,12 @@ func (w *writer) tune(ctx context.Context, unsafe bool) error {
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	if journal != "wal" || sync != 2 && !unsafe {
+	if journal != "wal" || sync != 2 && !cfg.unsafe {
 		return entropy.Errorf(entropy.CodeInternal, "SQLite did not take its settings: journal_mode=%s, synchronous=%d; acknowledged events could be lost", journal, sync).
 			WithHint("is the data directory on a network file system? Move it to a local disk")
 	}
 	return nil
 }
-
-// checkpointPages is the length of the write-ahead log, in pages of 4 KiB, at which
-// a commit also moves it into the main file. Longer is faster and makes the
-// slowest commit slower.
-const checkpointPages = 4000
 
 // migrations returns the names of the schema's steps, in order; step i makes
 // format i+1. A released step never changes.
@@ -214,6 +211,9 @@ func syncDir(path string) error {
 func openError(path string, err error) error {
 	if _, ok := errors.AsType[*entropy.Error](err); ok {
 		return err
+	}
+	if d, ok := errors.AsType[*damageError](err); ok {
+		return damaged(path, d)
 	}
 	e, ok := errors.AsType[sqlite3.Error](err)
 	switch {

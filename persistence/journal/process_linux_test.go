@@ -194,15 +194,16 @@ func TestKillNineLosesNothingAcknowledged(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		enough := 40 + 97*round
+		enough := 30 + 41*round
 		killed := make(chan struct{})
-		time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() }) // a hang fails below, it does not hang the suite
+		hung := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() }) // a hang fails below, it does not hang the suite
 		n := follow(t, out, record, acked, func(n int) {
 			if n == enough {
 				_ = cmd.Process.Kill()
 				close(killed)
 			}
 		})
+		hung.Stop()
 		select {
 		case <-killed:
 		default:

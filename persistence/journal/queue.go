@@ -27,6 +27,7 @@ type queue struct {
 
 	mu     sync.Mutex
 	items  []*request
+	bytes  int   // of items
 	closed error // why nothing is accepted any more
 }
 
@@ -39,11 +40,12 @@ func (q *queue) push(r *request) error {
 	if q.closed != nil {
 		return q.closed
 	}
-	if len(q.items) >= q.limit {
+	if len(q.items) >= q.limit || len(q.items) > 0 && q.bytes+r.bytes > maxQueueBytes {
 		return entropy.Errorf(entropy.CodeOverloaded, "%d appends wait for the journal already; nothing was recorded", len(q.items)).
 			WithHint("try again in a moment; a slow disk shows in the journal's commit latency")
 	}
 	q.items = append(q.items, r)
+	q.bytes += r.bytes
 	if len(q.items) == 1 {
 		q.ring()
 	}
@@ -69,6 +71,7 @@ func (q *queue) take(buf []*request, maxEvents, maxBytes int) []*request {
 			break
 		}
 		n++
+		q.bytes -= r.bytes
 		if r.state.take() {
 			buf = append(buf, r)
 			events += r.events

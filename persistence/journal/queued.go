@@ -36,57 +36,46 @@ func (r *Reader) EachQueued(ctx context.Context, f func(QueuedJob) error) error 
 	needs := requirements{}
 	const sql = `SELECT ordinal, id, eligible_ms, priority, require, handler, queue, tenant, held, excluded FROM job
 		WHERE state='pending' AND state NOT IN ('assigned', 'running') AND ordinal > ? ORDER BY ordinal LIMIT ?`
-	return r.scan(ctx, sql, func(row []driver.Value) error {
+	return scan(ctx, r, sql, f, func(row []driver.Value) (QueuedJob, error) {
 		need, err := needs.of(str(row[4]))
 		if err != nil {
-			return fmt.Errorf("job %s: %w", str(row[1]), err)
+			return QueuedJob{}, fmt.Errorf("job %s: %w", str(row[1]), err)
 		}
-		return f(QueuedJob{ID: entropy.JobID(str(row[1])), EligibleAt: time.UnixMilli(num(row[2])).UTC(), Priority: int(num(row[3])),
+		return QueuedJob{ID: entropy.JobID(str(row[1])), EligibleAt: time.UnixMilli(num(row[2])).UTC(), Priority: int(num(row[3])),
 			RequireKey: need.key, Require: need.labels, Handler: intern(row[5]), Queue: intern(row[6]), Tenant: intern(row[7]),
-			Held: num(row[8]) != 0, HasExclusions: num(row[9]) != 0})
-	}, nil)
+			Held: num(row[8]) != 0, HasExclusions: num(row[9]) != 0}, nil
+	})
 }
 
 // EachLeased calls f for every job that has a live lease: those assigned and
 // running. As EachQueued, it reads in pieces.
 func (r *Reader) EachLeased(ctx context.Context, f func(*entropy.Job) error) error {
 	const sql = "SELECT " + jobColumns + " FROM lease l CROSS JOIN job j ON j.ordinal = l.ordinal " + jobJoins + " WHERE l.ordinal > ? ORDER BY l.ordinal LIMIT ?"
-	var some []stored
-	load := func() error {
-		defer func() { some = some[:0] }()
-		return r.each(ctx, some, f)
-	}
-	return r.scan(ctx, sql, func(row []driver.Value) error {
-		some = append(some, scanJob(row))
-		return nil
-	}, load)
-}
-
-// each loads jobs and calls f with them.
-func (r *Reader) each(ctx context.Context, some []stored, f func(*entropy.Job) error) error {
-	for i := range some {
+	load := func(row stored) error {
 		var j *entropy.Job
 		err := r.with(ctx, func(c *conn) (err error) {
-			j, err = some[i].load(ctx, c)
+			j, err = row.load(ctx, c)
 			return err
 		})
-		if err == nil {
-			err = f(j)
-		}
 		if err != nil {
 			return err
 		}
+		return f(j)
 	}
-	return nil
+	return scan(ctx, r, sql, load, func(row []driver.Value) (stored, error) { return scanJob(row), nil })
 }
 
 // EachWake calls f for every job whose WakeAt is set, with that time in UTC. As
 // EachQueued, it reads in pieces.
 func (r *Reader) EachWake(ctx context.Context, f func(id entropy.JobID, at time.Time) error) error {
 	const sql = `SELECT ordinal, id, wake_ms FROM job WHERE wake_ms IS NOT NULL AND ordinal > ? ORDER BY ordinal LIMIT ?`
-	return r.scan(ctx, sql, func(row []driver.Value) error {
-		return f(entropy.JobID(str(row[1])), time.UnixMilli(num(row[2])).UTC())
-	}, nil)
+	type wake struct {
+		id entropy.JobID
+		at time.Time
+	}
+	return scan(ctx, r, sql, func(w wake) error { return f(w.id, w.at) }, func(row []driver.Value) (wake, error) {
+		return wake{entropy.JobID(str(row[1])), time.UnixMilli(num(row[2])).UTC()}, nil
+	})
 }
 
 // Leases returns the assignments that hold a lease at a worker.
@@ -101,27 +90,34 @@ func (r *Reader) Leases(ctx context.Context, worker entropy.WorkerID) (held []en
 	return held, err
 }
 
-// scan runs a query piece by piece, and after, if it is not nil, when a piece has
-// been read. The query's first column is the ordinal, its last two arguments are
-// the ordinal to start after and the size of a piece.
-func (r *Reader) scan(ctx context.Context, sql string, f func(row []driver.Value) error, after func() error) error {
-	for start, n := int64(0), scanRows; n == scanRows; {
-		n = 0
+// scan runs a query piece by piece and calls f with what decode makes of each row.
+// F runs without a connection, so that it may read the journal itself. The query's
+// first column is the ordinal, its arguments are the ordinal to start after and the
+// size of a piece.
+func scan[T any](ctx context.Context, r *Reader, sql string, f func(T) error, decode func(row []driver.Value) (T, error)) error {
+	var piece []T
+	for start := int64(0); ; {
+		piece = piece[:0]
 		err := r.with(ctx, func(c *conn) error {
 			return c.each(ctx, sql, []driver.Value{start, int64(scanRows)}, func(row []driver.Value) error {
+				v, err := decode(row)
 				start = num(row[0])
-				n++
-				return f(row)
+				piece = append(piece, v)
+				return err
 			})
 		})
-		if err == nil && after != nil {
-			err = after()
-		}
 		if err != nil {
 			return err
 		}
+		for _, v := range piece {
+			if err := f(v); err != nil {
+				return err
+			}
+		}
+		if len(piece) < scanRows {
+			return nil
+		}
 	}
-	return nil
 }
 
 // need is a requirement, decoded.

@@ -30,7 +30,23 @@ func (w *writer) recover(ctx context.Context, clusterID string) error {
 		return err
 	}
 	w.chain = chain
-	return nil
+	return quickCheck(ctx, w.conn)
+}
+
+// quickCheckBytes is the size up to which a start has SQLite check the structure of
+// the whole file. A larger one would make the start slow; Verify checks it.
+const quickCheckBytes = 64 << 20
+
+func quickCheck(ctx context.Context, c *conn) error {
+	bytes, err := c.number(ctx, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+	if err != nil || bytes > quickCheckBytes {
+		return err
+	}
+	found, err := c.text(ctx, "PRAGMA quick_check(1)")
+	if err == nil && found != "ok" {
+		err = damagedAt(0, "%s", found)
+	}
+	return err
 }
 
 // sealRow is a row of batch_seal.
@@ -42,7 +58,7 @@ type sealRow struct {
 func scanSeal(row []driver.Value) (s sealRow, err error) {
 	b, _ := row[1].([]byte)
 	if len(b) != sha256.Size {
-		return s, fmt.Errorf("the seal at seq %d has %d bytes", num(row[0]), len(b))
+		return sealRow{last: uint64(num(row[0]))}, damagedAt(uint64(num(row[0])), "its seal has %d bytes", len(b))
 	}
 	return sealRow{last: uint64(num(row[0])), sum: chain(b)}, nil
 }

@@ -3,6 +3,7 @@ package journal
 import (
 	"cmp"
 	"database/sql/driver"
+	"encoding/json"
 	"fmt"
 
 	"github.com/entropy-fabric/entropy"
@@ -17,7 +18,7 @@ type replay struct {
 	broken   bool // its events cannot be applied: comparing would only repeat it
 	job      *entropy.Job
 	worker   *entropy.Worker
-	token    bool
+	token    *entropy.Token
 	finding  JobFinding
 	recorded uint64 // version of the stored record, 0 without one
 	record   string
@@ -32,7 +33,7 @@ func newReplay(no int64, name string) *replay {
 	case entropy.KindWorker:
 		p.worker = &entropy.Worker{ID: entropy.WorkerID(id)}
 	case entropy.KindToken:
-		p.token = true
+		p.token = new(entropy.Token)
 	}
 	return p
 }
@@ -55,6 +56,8 @@ func (p *replay) apply(v *verifier, row []driver.Value) error {
 		if d, err = entropy.DecodeWorkerEvent(e); err == nil {
 			err = p.worker.Apply(d)
 		}
+	case p.token != nil && e.Type == entropy.TokenCreated:
+		err = json.Unmarshal(e.Attrs, p.token)
 	}
 	p.version, p.lastSeq = version, seq
 	if err != nil {
@@ -114,9 +117,12 @@ func (v *verifier) compare() error {
 			return nil
 		}
 		return v.compareDoc(p, entropy.KindWorker, asJSON(p.worker))
-	case p.token:
+	case p.token != nil:
 		v.Tokens++
-		return nil // a token's state is not a fold of its events yet
+		if p.broken || p.version != p.token.Version {
+			return nil // only its creation says all of it
+		}
+		return v.compareDoc(p, entropy.KindToken, asJSON(p.token))
 	}
 	v.problem(p.lastSeq, p.name, "an entity of a kind that this program does not know")
 	return nil

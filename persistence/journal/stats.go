@@ -45,19 +45,29 @@ type counters struct {
 	buckets [len(commitBuckets)]uint64 // not cumulative
 }
 
+// decided counts the outcome of each append.
+func (c *counters) decided(batch []*request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range batch {
+		if r.err != nil {
+			c.s.Conflicts++
+		} else {
+			c.s.Appends++
+		}
+	}
+}
+
 func (c *counters) committed(batch []*request, took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.s.Batches++
 	c.s.LastBatch = 0
 	for _, r := range batch {
-		if r.err != nil {
-			c.s.Conflicts++
-			continue
+		if r.err == nil {
+			c.s.LastBatch += r.events
+			c.s.Bytes += uint64(r.bytes)
 		}
-		c.s.Appends++
-		c.s.LastBatch += r.events
-		c.s.Bytes += uint64(r.bytes)
 	}
 	c.s.Events += uint64(c.s.LastBatch)
 	c.s.Commit.Count++

@@ -144,7 +144,8 @@ func (v *verifier) nextSeal(seals *cursor) (*sealRow, error) {
 	}
 	v.Batches++
 	s, err := scanSeal(row)
-	return &s, err
+	v.note(err)
+	return &s, nil
 }
 
 func (v *verifier) lastSeal() uint64 {

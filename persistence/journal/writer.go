@@ -107,12 +107,13 @@ func (e *writeError) Error() string { return fmt.Sprintf("write batch: %v", e.er
 func (e *writeError) Unwrap() error { return e.err }
 
 // write commits a batch in one transaction. Members that contradict what is
-// recorded get their err set and leave no trace. A *writeError means that nothing
-// of the batch was committed, unless the outcome is unknown.
-func (w *writer) write(batch []*request) error {
+// recorded get their err set and leave no trace; wrote is false when no member was
+// left. A *writeError means that nothing of the batch was committed, unless the
+// outcome is unknown.
+func (w *writer) write(batch []*request) (wrote bool, err error) {
 	t, err := w.open()
 	if err != nil {
-		return &writeError{err: err, rolledBack: w.AutoCommit()}
+		return false, &writeError{err: err, rolledBack: w.AutoCommit()}
 	}
 	if err = t.apply(batch); isConflict(err) {
 		if t, err = w.again(); err == nil {
@@ -123,7 +124,7 @@ func (w *writer) write(batch []*request) error {
 		err = t.finish(batch)
 	}
 	if err == nil && !t.wrote {
-		return w.abandon(nil) // every member was refused
+		return false, w.abandon(nil) // every member was refused
 	}
 	if err == nil {
 		w.mark(true)
@@ -131,10 +132,10 @@ func (w *writer) write(batch []*request) error {
 		w.mark(false)
 	}
 	if err != nil {
-		return w.abandon(err)
+		return false, w.abandon(err)
 	}
 	w.adopt(t)
-	return nil
+	return true, nil
 }
 
 // abandon rolls back and reports err, if there is one.
