@@ -321,6 +321,7 @@ func (s *session) beat(seq uint64, patience time.Duration) error {
 	held, err := s.n.inventory(ctx)
 	if err != nil {
 		if s.ctx.Err() == nil {
+			s.n.counters.withheld.Add(1)
 			s.n.log.Error("the executor does not answer, so there is no heartbeat", slog.Any("error", err))
 		}
 		return nil
