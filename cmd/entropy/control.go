@@ -68,6 +68,7 @@ func (a *app) controlCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		relaxCollector()
 		control, err := fabric.OpenControl(ctx, conf)
 		if err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"strings"
 	"sync"
@@ -38,6 +39,9 @@ type bench struct {
 }
 
 func main() {
+	// As the entropy command does for a control plane: see relaxCollector there.
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(400 << 20)
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "supervisor":
@@ -175,7 +179,7 @@ func submitSome(ctx context.Context, s entropy.Service, n int, spec entropy.JobS
 
 // maxAhead is how far submission may run ahead of completion in a throughput run:
 // a steady flow is measured, not a backlog.
-const maxAhead = 10_000
+const maxAhead = 15_000
 
 // pace returns a function that waits until fewer than maxAhead jobs are under
 // way, and one that stops looking.

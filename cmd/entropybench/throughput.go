@@ -30,7 +30,7 @@ func inProcess(ctx context.Context, b *bench) error {
 	done.Go(func() { _ = c.Run(ctx) })
 	defer done.Wait()
 	defer cancel()
-	w, err := fabric.OpenWorker(ctx, fabric.WorkerConfig{DataDir: filepath.Join(dir, "worker"), Control: c, Name: "bench", Slots: 2000, Handlers: handlers})
+	w, err := fabric.OpenWorker(ctx, fabric.WorkerConfig{DataDir: filepath.Join(dir, "worker"), Control: c, Name: "bench", Slots: benchSlots, Handlers: handlers})
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func inProcess(ctx context.Context, b *bench) error {
 
 // overHTTP measures the same with a worker in another process, over HTTP.
 func overHTTP(ctx context.Context, b *bench) error {
-	return withProcesses(ctx, filepath.Join(b.dir, "http"), 2000, func(c *entropy.Client) error {
+	return withProcesses(ctx, filepath.Join(b.dir, "http"), benchSlots, func(c *entropy.Client) error {
 		return throughput(ctx, "no-op jobs, Go handler in another process over HTTP", c, b.jobs, entropy.JobSpec{Handler: "noop"})
 	})
 }
@@ -147,3 +147,8 @@ func execs(ctx context.Context, b *bench) error {
 		return nil
 	})
 }
+
+// benchSlots is how many no-op jobs the worker holds at a time. A job passes four
+// commits, each shared with a thousand others, so that it is the number under way
+// and not the speed of one that fills the pipe.
+const benchSlots = 6000
