@@ -9,7 +9,7 @@ import (
 )
 
 // Event is the one envelope every fact is written in. The same bytes are
-// journaled, published and analysed.
+// journaled, published and analyzed.
 type Event struct {
 	ID             string            `json:"id"`
 	Seq            uint64            `json:"seq,omitempty"` // position in the journal, gapless; assigned at commit

@@ -1,6 +1,7 @@
 package entropy
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -92,14 +93,7 @@ func (c Assign) decide(j *Job, now time.Time) (Decision, error) {
 }
 
 // Excludes reports whether the job may not run on w.
-func (j *Job) Excludes(w WorkerID) bool {
-	for _, x := range j.Excluded {
-		if x == w {
-			return true
-		}
-	}
-	return false
-}
+func (j *Job) Excludes(w WorkerID) bool { return slices.Contains(j.Excluded, w) }
 
 // Ack is the worker's word that it will start an assignment. Only after its
 // events are durable may the worker do so.

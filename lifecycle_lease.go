@@ -2,6 +2,7 @@ package entropy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -53,7 +54,7 @@ func (j *Job) lose(a JobAttrs, counted bool, fleet fleetView, now time.Time) Dec
 	if counted {
 		a.Counted = CountLoss
 		losses++
-		if !contains(j.LossOn, a.WorkerID) {
+		if !slices.Contains(j.LossOn, a.WorkerID) {
 			distinct++
 		}
 	}
@@ -99,15 +100,6 @@ func failReason(c Cause) Reason {
 func (j *Job) retrying(now time.Time, ended int, least time.Duration) JobEvent {
 	at := now.Add(max(j.Spec.Retry.Delay(ended, string(j.ID)), least)).Truncate(time.Millisecond)
 	return JobEvent{JobRetrying, now, JobAttrs{RetryAt: &at}}
-}
-
-func contains(ws []WorkerID, w WorkerID) bool {
-	for _, x := range ws {
-		if x == w {
-			return true
-		}
-	}
-	return false
 }
 
 // Reattach says that a worker still runs an assignment: a heartbeat or a

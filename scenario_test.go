@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,14 +89,7 @@ func newScenario() *scenario {
 // words are the arguments of a command: flags and key=value.
 type words []string
 
-func (w words) has(flag string) bool {
-	for _, x := range w {
-		if x == flag {
-			return true
-		}
-	}
-	return false
-}
+func (w words) has(flag string) bool { return slices.Contains(w, flag) }
 
 func (w words) value(key, otherwise string) string {
 	for _, x := range w {

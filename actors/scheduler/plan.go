@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"container/heap"
+	"slices"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -86,7 +87,7 @@ func (q *Queue) Pick(w Worker, n int) []Ready {
 		e := heap.Pop(&s.jobs).(entry)
 		q.size--
 		r := Ready{ID: e.id, Key: e.key, Set: name, Require: s.spec.Require, Handler: s.spec.Handler, Excluded: e.excluded}
-		if excludes(e.excluded, w.ID) {
+		if slices.Contains(e.excluded, w.ID) {
 			passed = append(passed, r)
 			continue
 		}
@@ -123,15 +124,6 @@ func first(sets map[string]*set) (best *set, name string) {
 		}
 	}
 	return best, name
-}
-
-func excludes(ws []entropy.WorkerID, w entropy.WorkerID) bool {
-	for _, x := range ws {
-		if x == w {
-			return true
-		}
-	}
-	return false
 }
 
 type entry struct {

@@ -20,7 +20,6 @@ type control struct {
 	jobs     map[entropy.JobID]*actor
 	order    []*actor // oldest first
 	sessions []*session
-	granted  uint64
 
 	listenBase time.Duration // listening time at listenFrom
 	listenFrom time.Duration

@@ -125,6 +125,6 @@ func (w *world) patience() time.Duration {
 	for _, wk := range w.workers {
 		slots += wk.slots
 	}
-	attempts := time.Duration(6*w.shape.jobs/slots + 6)
-	return 2*time.Minute + attempts*(w.shape.longestRun+10*time.Second)
+	attempts := 6*w.shape.jobs/slots + 6
+	return 2*time.Minute + time.Duration(attempts)*(w.shape.longestRun+10*time.Second)
 }

@@ -263,7 +263,9 @@ func (s *session) takeWithInputs(a entropy.Assignment) {
 		agreed := s.ack([]entropy.Assignment{a})
 		if len(agreed) == 0 {
 			cancel()
-			<-fetched
+			if err := <-fetched; err != nil {
+				s.n.log.Debug("fetching inputs was given up", slog.String("job_id", string(a.JobID)), slog.Any("error", err))
+			}
 			s.n.dropDir(&a)
 			return
 		}

@@ -231,12 +231,14 @@ func (n *Node) touched() {
 // trouble logs a failed call. While the control plane is away, that is said once.
 func (n *Node) trouble(what string, err error) {
 	switch {
+	case errors.Is(err, context.Canceled): // the node or its session is ending
+		n.log.Debug("call given up", slog.String("call", what))
 	case !unreachable(err):
-		n.log.Warn(what, slog.Any("error", err))
+		n.log.Warn("call failed", slog.String("call", what), slog.Any("error", err))
 	case n.away.CompareAndSwap(false, true):
 		n.log.Warn("the control plane cannot be reached; jobs go on, results wait in the spool", slog.String("first", what), slog.Any("error", err))
 	default:
-		n.log.Debug(what, slog.Any("error", err))
+		n.log.Debug("call failed", slog.String("call", what), slog.Any("error", err))
 	}
 }
 

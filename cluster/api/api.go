@@ -174,8 +174,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer cancel()
 	if err := srv.Shutdown(grace); err != nil {
 		s.conf.Logger.Warn("requests cut off at shutdown", "error", err)
-		srv.Close()
+		_ = srv.Close() // the listener is closed already
 	}
-	<-served // ErrServerClosed
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -60,7 +61,7 @@ func gatherInputs(ctx context.Context, paths []string) (inputFiles, error) {
 			return err
 		})
 		if err != nil {
-			if _, own := err.(*entropy.Error); own || ctx.Err() != nil {
+			if _, own := errors.AsType[*entropy.Error](err); own || ctx.Err() != nil {
 				return nil, err
 			}
 			return nil, usagef("--input %s: %v", p, err).WithHint("name a readable file or directory on this machine")

@@ -202,7 +202,7 @@ func (d *demo) wreck(ctx context.Context) error {
 	if err := d.control.start(); err != nil {
 		return err
 	}
-	d.progress.say("the control plane is started again; %d finished results wait in the spools of the others", len(d.witness.Waiting))
+	d.progress.say("the control plane is started again; in the spools of the others wait %d finished result(s)", len(d.witness.Waiting))
 	d.link.mend()
 	if err := d.victim.start(); err != nil {
 		return err

@@ -22,7 +22,6 @@ type progress struct {
 	stopped chan struct{}
 
 	mu      sync.Mutex
-	phase   string
 	jobs    map[entropy.State]int64
 	away    bool // the control plane did not answer the last time
 	changed chan struct{}

@@ -33,9 +33,8 @@ type Config struct {
 	// unsafe, for tests of the tests, opens the file with synchronous=NORMAL and
 	// leaves out the check that would refuse it.
 	unsafe bool
-	// checkpointPages is the length of the write-ahead log, in pages of 4 KiB, at
-	// which a commit also moves it into the main file. Longer is faster and makes
-	// the slowest commit slower. 0 means 4,000.
+	// checkpointPages is how much is written to the write-ahead log, in pages of
+	// 4 KiB, before it is moved into the main file. 0 means 4,000.
 	checkpointPages int
 	// probeEvery is how often a read-only journal looks whether there is room
 	// again. 0 means 2 s.
@@ -80,10 +79,18 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// synchronous is the setting of the connections that write.
+func (c *Config) synchronous() string {
+	if c.unsafe {
+		return "NORMAL"
+	}
+	return synchronous
+}
+
 func (c Config) validate() error {
 	var problems []error
 	if c.Path == "" {
-		problems = append(problems, errors.New("Path is empty"))
+		problems = append(problems, errors.New("the path is empty"))
 	}
 	if c.QueueLimit < 1 {
 		problems = append(problems, fmt.Errorf("QueueLimit is %d, it must be positive", c.QueueLimit))

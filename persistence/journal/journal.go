@@ -19,7 +19,9 @@ type Journal struct {
 	cfg   Config
 	queue *queue
 	w     *writer // the committer's alone
-	taps  []func([]entropy.Change)
+
+	checkpoints *checkpointer
+	taps        []func([]entropy.Change)
 
 	seq      atomic.Uint64 // last durable
 	readOnly atomic.Bool
@@ -161,14 +163,15 @@ func (j *Journal) commitLoop() {
 		}
 		j.pause()
 	}
+	j.checkpoints.end()
 	if j.Err() != nil {
 		// The writer stays as it is: closing it would move what nobody is sure of
 		// from the log into the main file. The next Open recovers.
-		j.closed = j.Reader.Close()
+		j.closed = errors.Join(j.Reader.Close(), j.checkpoints.Close())
 		return
 	}
 	// The last connection to close is the one that can move the log into the main file.
-	j.closed = errors.Join(j.Reader.Close(), j.w.close())
+	j.closed = errors.Join(j.Reader.Close(), j.checkpoints.Close(), j.w.close())
 }
 
 // finished reports that Close was called and nothing waits.
@@ -210,7 +213,7 @@ func (j *Journal) commitBatch(batch []*request) {
 	}
 	j.stats.decided(batch)
 	if wrote {
-		j.stats.committed(batch, time.Since(start))
+		j.checkpoints.wrote(j.stats.committed(batch, time.Since(start)))
 		j.setReadOnly(false)
 		j.seq.Store(j.w.seq)
 		j.inform(batch)

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -47,23 +46,35 @@ func Open(ctx context.Context, cfg Config) (_ *Journal, err error) {
 	if err != nil {
 		return nil, openError(cfg.Path, err)
 	}
-	r, err := newReader(ctx, cfg.Path)
-	if err == nil {
-		if err = w.recover(ctx, r.clusterID); err != nil {
-			_ = r.Close() // it was only read
-		}
-	}
+	r, k, err := openRest(ctx, w, &cfg)
 	if err != nil {
 		_ = w.close() // the cause is reported
 		return nil, openError(cfg.Path, err)
 	}
-	j := &Journal{Reader: r, cfg: cfg, queue: newQueue(cfg.QueueLimit), w: w,
+	j := &Journal{Reader: r, cfg: cfg, queue: newQueue(cfg.QueueLimit), w: w, checkpoints: k,
 		fatal: make(chan struct{}), quit: make(chan struct{}), stopped: make(chan struct{})}
 	j.seq.Store(w.seq)
 	r.newest = j.Seq
 	cfg.Logger.Info("journal open", "path", cfg.Path, "cluster_id", r.clusterID, "epoch", r.epoch, "seq", w.seq, "took", time.Since(start))
+	go k.run(func(err error) {
+		cfg.Logger.Error("checkpoint failed; nothing is lost, but look at the disk", "path", cfg.Path, "error", err)
+	})
 	go j.commitLoop()
 	return j, nil
+}
+
+// openRest opens what works beside the writer, and recovers.
+func openRest(ctx context.Context, w *writer, cfg *Config) (r *Reader, k *checkpointer, err error) {
+	if r, err = newReader(ctx, cfg.Path); err != nil {
+		return nil, nil, err
+	}
+	if err = w.recover(ctx, r.clusterID); err == nil {
+		k, err = newCheckpointer(ctx, cfg)
+	}
+	if err != nil {
+		_ = r.Close() // it was only read
+	}
+	return r, k, err
 }
 
 // openWriter opens the connection that writes and brings the schema up to date.
@@ -75,11 +86,7 @@ func openWriter(ctx context.Context, cfg *Config) (_ *writer, err error) {
 	if err := inspect(ctx, cfg.Path); err != nil {
 		return nil, err
 	}
-	sync := synchronous
-	if cfg.unsafe {
-		sync = "NORMAL"
-	}
-	c, err := connect(cfg.Path, modeCreate, sync)
+	c, err := connect(cfg.Path, modeCreate, cfg.synchronous())
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +150,7 @@ func formatOf(ctx context.Context, c *conn, path string) (int, error) {
 
 // tune sets what the driver does not, and asserts what must be so.
 func (w *writer) tune(ctx context.Context, cfg *Config) error {
-	for _, p := range []string{"cache_size=-65536", "wal_autocheckpoint=" + strconv.Itoa(cfg.checkpointPages), "journal_size_limit=67108864"} {
+	for _, p := range []string{"cache_size=-65536", autocheckpoint(cfg), "journal_size_limit=67108864"} {
 		if err := w.run("PRAGMA " + p); err != nil {
 			return err
 		}

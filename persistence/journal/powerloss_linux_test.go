@@ -20,7 +20,7 @@ import (
 // diskOp is one record of the shim's log.
 type diskOp struct {
 	op, file byte
-	off      int64
+	off      int64 // of an fsync: the thread that calls it; of an acknowledgment: the version
 	data     []byte
 }
 
@@ -44,8 +44,8 @@ func readLog(t *testing.T, path string) (ops []diskOp) {
 // image is a file as the disk holds it.
 type image struct {
 	durable []byte
-	pending []diskOp // written and not yet synced
-	synced  int      // how many of pending the fsync under way covers
+	pending []diskOp      // written and not yet synced
+	syncing map[int64]int // how many of pending the fsync under way of each thread covers
 }
 
 func (m *image) do(o diskOp) {
@@ -53,12 +53,19 @@ func (m *image) do(o diskOp) {
 	case 'W', 'T':
 		m.pending = append(m.pending, o)
 	case 'B':
-		m.synced = len(m.pending)
+		if m.syncing == nil {
+			m.syncing = map[int64]int{}
+		}
+		m.syncing[o.off] = len(m.pending)
 	case 'E':
-		for _, p := range m.pending[:m.synced] {
+		n := m.syncing[o.off]
+		for _, p := range m.pending[:n] {
 			m.durable = put(m.durable, p)
 		}
-		m.pending, m.synced = slices.Clone(m.pending[m.synced:]), 0
+		m.pending = slices.Clone(m.pending[n:])
+		for thread := range m.syncing {
+			m.syncing[thread] = max(0, m.syncing[thread]-n)
+		}
 	}
 }
 
@@ -206,7 +213,8 @@ func TestPowerLossFindsTheDefaultSetting(t *testing.T) {
 func TestThePlaybackDropsOnlyWhatWasNotSynced(t *testing.T) {
 	t.Parallel()
 	m := new(image)
-	for _, o := range []diskOp{{'W', 'd', 0, []byte("safe")}, {'B', 'd', 0, nil}, {'W', 'd', 4, []byte("late")}, {'E', 'd', 0, nil}} {
+	for _, o := range []diskOp{{'W', 'd', 0, []byte("safe")}, {'B', 'd', 7, nil}, {'W', 'd', 4, []byte("late")},
+		{'B', 'd', 8, nil}, {'E', 'd', 7, nil}} {
 		m.do(o)
 	}
 	seen := map[string]bool{}

@@ -58,7 +58,8 @@ func (c *counters) decided(batch []*request) {
 	}
 }
 
-func (c *counters) committed(batch []*request, took time.Duration) {
+// committed counts a transaction and returns how many bytes it wrote.
+func (c *counters) committed(batch []*request, took time.Duration) (bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.s.Batches++
@@ -66,10 +67,11 @@ func (c *counters) committed(batch []*request, took time.Duration) {
 	for _, r := range batch {
 		if r.err == nil {
 			c.s.LastBatch += r.events
-			c.s.Bytes += uint64(r.bytes)
+			bytes += r.bytes
 		}
 	}
 	c.s.Events += uint64(c.s.LastBatch)
+	c.s.Bytes += uint64(bytes)
 	c.s.Commit.Count++
 	c.s.Commit.Sum += took.Seconds()
 	for i, bound := range commitBuckets {
@@ -78,6 +80,7 @@ func (c *counters) committed(batch []*request, took time.Duration) {
 			break
 		}
 	}
+	return bytes
 }
 
 func (c *counters) refusedFull() {

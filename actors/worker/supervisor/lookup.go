@@ -62,8 +62,8 @@ func lookup(spec *entropy.JobSpec) (string, error) {
 		if err == nil {
 			return p, nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) && denied == nil {
-			denied = notExecutable(p, err)
+		if _, gone := errors.AsType[*fs.PathError](err); !gone && denied == nil {
+			denied = notExecutable(p, err) // it is there; what could not be looked at is passed over
 		}
 	}
 	if denied != nil {

@@ -140,7 +140,7 @@ func Spawn(ctx context.Context, command []string, state, version string, idleExi
 	if err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
-	go cmd.Wait() // reaps it if it ends before this process does
+	go func() { _ = cmd.Wait() }() // reaps it if it ends before this process does
 	return awaitReady(ctx, r)
 }
 

@@ -48,8 +48,8 @@ func prove(ctx context.Context, file, witnessFile string) error {
 	if err := compare(w, stories); err != nil {
 		return err
 	}
-	fmt.Printf("PROVED from the journal: %d events, gapless and sealed; %d jobs, each submitted once and succeeded once;\n"+
-		"the %d results in the dead worker's spool counted and did not run again; the %d jobs it ran were lost and run elsewhere or again.\n",
+	fmt.Printf("PROVED from the journal: %d events, gapless and sealed; %d jobs, each submitted once and succeeded once.\n"+
+		"  In the dead worker's spool: %d, counted, not run again. Running on it: %d, lost, run again.\n",
 		report.Events, len(stories), len(w.Spooled), len(w.Running))
 	return nil
 }

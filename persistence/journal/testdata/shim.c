@@ -4,7 +4,7 @@
 // ENTROPY_SHIM_LOG names the log. A record is: op (1 byte), file (1 byte: 'd' the
 // main file, 'w' the write-ahead log), offset (8), length (4), data; integers are
 // little-endian. Ops: 'W' written, 'T' truncated to offset, 'B' fsync begins, 'E'
-// fsync has ended. The test process adds records of op 'A', an acknowledgment.
+// fsync has ended, both with the thread as offset. The test process adds records of op 'A', an acknowledgment.
 //
 // ENTROPY_SHIM_FAIL names a file; while it exists fsync fails with EIO.
 #define _GNU_SOURCE
@@ -74,9 +74,9 @@ static int sync_with(long nr, int fd) {
     errno = EIO;
     return -1;
   }
-  record('B', fd, 0, 0, 0);
+  record('B', fd, gettid(), 0, 0);
   int r = syscall(nr, fd);
-  if (r == 0) record('E', fd, 0, 0, 0);
+  if (r == 0) record('E', fd, gettid(), 0, 0);
   return r;
 }
 int fsync(int fd) { return sync_with(SYS_fsync, fd); }
