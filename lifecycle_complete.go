@@ -9,6 +9,10 @@ type Complete struct {
 	WorkerID   WorkerID
 	Eligible   int  // see EndLease
 	NobodyLeft bool // see EndLease
+
+	// Unpublished says that its artifacts were not made permanent, because it
+	// could not be accepted a moment ago. If it can now, it must come again.
+	Unpublished bool
 }
 
 func (c Complete) decide(j *Job, now time.Time) (Decision, error) {
@@ -30,6 +34,8 @@ func (c Complete) decide(j *Job, now time.Time) (Decision, error) {
 	}
 	current := j.Lease != nil && j.Lease.AssignmentID == c.AssignmentID
 	switch {
+	case c.Unpublished && c.Outcome == OutcomeSucceeded && j.MayAccept(c.AssignmentID, c.WorkerID) == nil:
+		return Decision{Verdict: VerdictRetry, Message: "its artifacts are not published yet"}, nil
 	case current && !j.Lease.Acked:
 		return c.implied(j, now)
 	case current:

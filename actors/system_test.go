@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -509,6 +510,47 @@ func TestSubmitIdempotent(t *testing.T) {
 		}
 		if r[3].ID != "mine" || !r[3].Created || r[4].Created {
 			t.Errorf("named: %+v", r)
+		}
+	})
+}
+
+// proves W-7: a completion whose standing cannot be told in time is not decided
+// without its artifacts; when it comes again it is accepted with them.
+func TestNoSuccessWithoutArtifacts(t *testing.T) {
+	inLab(t, func(l *lab) {
+		id := l.submit(entropy.JobSpec{})
+		w := l.worker("w1")
+		h := w.run()
+		hash := strings.Repeat("ab", 32)
+		up := entropy.ArtifactUpload{JobID: id, AssignmentID: h.AssignmentID, SHA256: hash, Size: 1}
+		if _, err := l.sys.StageArtifact(w.ctx, up, strings.NewReader("x")); err != nil {
+			t.Fatal(err)
+		}
+		hold := make(chan struct{})
+		l.journal.mu.Lock()
+		l.journal.hold = hold
+		l.journal.mu.Unlock()
+		go func() { _, _ = l.sys.Cancel(context.Background(), id, entropy.Operation{}) }() // keeps the job's actor busy
+		synctest.Wait()
+		done := entropy.CompleteRequest{Incarnation: w.incarnation, Items: []entropy.Completion{{JobID: id, AssignmentID: h.AssignmentID,
+			Outcome: entropy.OutcomeSucceeded, Artifacts: []entropy.Artifact{{Name: "a", SHA256: hash, Size: 1}}}}}
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		r, err := l.sys.Complete(ctx, done)
+		if err != nil || r[0].Verdict != entropy.VerdictRetry {
+			t.Fatalf("while the job does not answer: %+v, %v", r, err)
+		}
+		l.journal.mu.Lock()
+		l.journal.hold = nil
+		l.journal.mu.Unlock()
+		close(hold)
+		l.want(id, entropy.Running)
+		if r, err = l.sys.Complete(w.ctx, done); err != nil || r[0].Verdict != entropy.VerdictAccepted {
+			t.Fatalf("again: %+v, %v", r, err)
+		}
+		l.want(id, entropy.Succeeded)
+		if _, _, err := l.sys.OpenArtifact(context.Background(), id, "a"); err != nil {
+			t.Error(err)
 		}
 	})
 }

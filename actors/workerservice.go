@@ -48,7 +48,13 @@ func (s *System) Register(ctx context.Context, r entropy.Registration) (entropy.
 	if err := s.writable(); err != nil {
 		return entropy.Registered{}, err
 	}
-	ref, err := s.session(entropy.WorkerID(p.Name), nil, s.listening.Elapsed())
+	id := entropy.WorkerID(p.Name)
+	if _, ok := s.known(id); !ok { // nothing is kept of a worker that was never registered
+		if _, _, err := (&entropy.Worker{ID: id}).Register(r, s.cfg.Now()); err != nil {
+			return entropy.Registered{}, err
+		}
+	}
+	ref, err := s.session(id, nil, s.listening.Elapsed())
 	if err != nil {
 		return entropy.Registered{}, err
 	}
@@ -176,16 +182,16 @@ func (s *System) Complete(ctx context.Context, r entropy.CompleteRequest) ([]ent
 			replies[i].Verdict, replies[i].Message = entropy.VerdictRefused, err.Error()
 			continue
 		}
-		ask := func() {
-			questions[i] = s.jobs.Ask(ctx, string(c.JobID), &job.Command{Cmd: entropy.Complete{Completion: *c, WorkerID: w}})
+		ask := func(unpublished bool) {
+			questions[i] = s.jobs.Ask(ctx, string(c.JobID), &job.Command{Cmd: entropy.Complete{Completion: *c, WorkerID: w, Unpublished: unpublished}})
 		}
 		if len(c.Artifacts) == 0 {
-			ask()
+			ask(false)
 			continue
 		}
 		files.Go(func() {
-			if s.publish(ctx, c, &replies[i]) {
-				ask()
+			if published := s.publish(ctx, c, &replies[i]); replies[i].Verdict == "" {
+				ask(!published)
 			}
 		})
 	}
@@ -222,10 +228,17 @@ func checkCompletion(c *entropy.Completion) error {
 }
 
 // publish makes a completion's artifacts permanent before it is decided, and
-// reports whether it may be. One that can no longer be accepted needs no files.
+// reports whether it did. One that can no longer be accepted needs no files. A
+// verdict set in reply says that the completion must come again: it must not
+// succeed without its files.
 func (s *System) publish(ctx context.Context, c *entropy.Completion, reply *entropy.CompletionReply) bool {
-	if s.mayAccept(ctx, c.JobID, c.AssignmentID) != nil {
-		return true
+	switch err := s.mayAccept(ctx, c.JobID, c.AssignmentID); entropy.ErrorCode(err) {
+	case "":
+	case entropy.CodeSuperseded, entropy.CodeForbidden, entropy.CodeNotFound:
+		return false
+	default:
+		reply.Verdict, reply.Message = entropy.VerdictRetry, err.Error()
+		return false
 	}
 	missing, err := s.cfg.Store.Publish(ctx, c.AssignmentID, c.Artifacts)
 	switch {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -222,6 +223,12 @@ func (c *Control) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { c.sweep(ctx) })
+	defer func() {
+		cancel(nil)
+		sweeping.Wait()
+	}()
 	if err := c.server.Serve(ctx, c.listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
@@ -229,6 +236,29 @@ func (c *Control) Run(ctx context.Context) error {
 		return e
 	}
 	return nil
+}
+
+// evidenceKept is how long the files of completions that were not accepted are kept.
+const evidenceKept = 7 * 24 * time.Hour
+
+// sweep removes old evidence and abandoned uploads, now and once a day.
+func (c *Control) sweep(ctx context.Context) {
+	day := time.NewTicker(24 * time.Hour)
+	defer day.Stop()
+	for {
+		n, err := c.store.Sweep(time.Now().Add(-evidenceKept))
+		if err != nil {
+			c.cfg.Logger.Warn("sweep evidence", "error", err)
+		}
+		if n > 0 {
+			c.cfg.Logger.Info("swept evidence", "assignments", n)
+		}
+		select {
+		case <-day.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Close releases everything. Run calls it; it is idempotent.

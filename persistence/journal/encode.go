@@ -110,7 +110,7 @@ func (e *entry) encodeState() (err error) {
 		}
 	case *entropy.Worker:
 		entity, version = entropy.Entity(entropy.KindWorker, string(s.ID)), s.Version
-		e.doc, err = newDocRow(entropy.KindWorker, string(s.ID), s)
+		e.doc, err = newDocRow(entropy.KindWorker, string(s.ID), plain(s))
 	case *entropy.Token:
 		entity, version = entropy.Entity(entropy.KindToken, s.ID), s.Version
 		e.doc, err = newDocRow(entropy.KindToken, s.ID, s)

@@ -173,7 +173,7 @@ func TestAnyPathWillDo(t *testing.T) {
 func TestConfigListsEveryProblem(t *testing.T) {
 	t.Parallel()
 	_, err := Open(bg, Config{QueueLimit: -1, MaxBatch: -1})
-	for _, want := range []string{"Path", "QueueLimit", "MaxBatch"} {
+	for _, want := range []string{"path is empty", "QueueLimit", "MaxBatch"} {
 		if entropy.ErrorCode(err) != entropy.CodeInvalid || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to name %s", err, want)
 		}

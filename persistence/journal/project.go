@@ -112,6 +112,22 @@ func newDocRow(kind, id string, state any) (*docRow, error) {
 	return &docRow{kind: kind, id: id, record: string(record)}, err
 }
 
+// plain returns the worker with nothing instead of empty lists: its events do not
+// tell the two apart, so its record must not either.
+func plain(w *entropy.Worker) *entropy.Worker {
+	c := *w
+	if len(c.Labels) == 0 {
+		c.Labels = nil
+	}
+	if len(c.Resources) == 0 {
+		c.Resources = nil
+	}
+	if len(c.Handlers) == 0 {
+		c.Handlers = nil
+	}
+	return &c
+}
+
 // leaseStep is what a change does to the lease table.
 type leaseStep struct {
 	drop    bool           // delete the job's row

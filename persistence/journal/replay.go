@@ -116,7 +116,7 @@ func (v *verifier) compare() error {
 		if p.broken {
 			return nil
 		}
-		return v.compareDoc(p, entropy.KindWorker, asJSON(p.worker))
+		return v.compareDoc(p, entropy.KindWorker, asJSON(plain(p.worker)))
 	case p.token != nil:
 		v.Tokens++
 		if p.broken || p.version != p.token.Version {

@@ -222,3 +222,27 @@ func TestStats(t *testing.T) {
 		t.Errorf("histogram %+v: an hour is in no bucket", c)
 	}
 }
+
+// What a program in the same process hands over may be empty where JSON has
+// nothing; a replay gives the stored state all the same.
+//
+// proves P-2
+func TestEmptyAndAbsentAreStoredAlike(t *testing.T) {
+	t.Parallel()
+	j := open(t, Config{})
+	w := &entropy.Worker{ID: "w"}
+	events, _, err := w.Register(entropy.Registration{Nonce: "n", KeyHash: "k", BootID: "b", SpoolID: "s", Slots: 1,
+		Labels: map[string]string{}, Resources: map[string]int64{}, Handlers: []string{}}, epoch0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch, _ := workerChange(t, w, events)
+	must(t, j, ch)
+	s := spec()
+	s.Labels, s.Env, s.Inputs, s.Require = map[string]string{}, map[string]string{}, []entropy.Input{}, map[string]string{}
+	k := newTracker("a")
+	must(t, j, k.submit(t, s))
+	must(t, j, k.assign(t, "w", 1), k.ack(t))
+	must(t, j, k.succeed(t))
+	verified(t, j)
+}
