@@ -27,8 +27,11 @@ type memory struct {
 	fatal    chan struct{}
 
 	fail     func(entropy.Change) error // nil: no failure
+	lie      func(entropy.Change) error // as fail, but the change is stored all the same
 	readOnly bool
 	hold     chan struct{} // not nil: appends wait until it is closed
+
+	unreadable error // what reading the queue gives
 }
 
 type claim struct {
@@ -68,6 +71,11 @@ func (m *memory) Append(_ context.Context, changes ...entropy.Change) (entropy.P
 	}
 	for _, f := range m.taps {
 		f(changes)
+	}
+	if m.lie != nil {
+		if err := m.lie(changes[0]); err != nil {
+			return entropy.Position{}, err
+		}
 	}
 	return m.position(), nil
 }
@@ -215,6 +223,9 @@ func (m *memory) each(f func(*entropy.Job) error, want func(*entropy.Job) bool) 
 }
 
 func (m *memory) EachQueued(_ context.Context, f func(*entropy.Job) error) error {
+	if m.unreadable != nil {
+		return m.unreadable
+	}
 	return m.each(f, func(j *entropy.Job) bool { return j.State == entropy.Pending })
 }
 

@@ -38,6 +38,9 @@ func (s *System) Log(ctx context.Context, q entropy.LogQuery) (entropy.LogChunk,
 		if !s.moreLog(ctx, q.JobID, a, deadline.C) {
 			return chunk, nil
 		}
+		if s.closing.Load() {
+			return chunk, errStopping()
+		}
 	}
 }
 
@@ -54,6 +57,7 @@ func (s *System) moreLog(ctx context.Context, id entropy.JobID, a entropy.Assign
 	case <-written:
 	case <-ended:
 	case <-again.C:
+	case <-s.done:
 	case <-deadline:
 		return false
 	case <-ctx.Done():

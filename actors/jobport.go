@@ -21,6 +21,10 @@ var (
 	_ fleet.Claims   = (*jobPort)(nil)
 )
 
+// decideWithin is how long a worker's actor waits for a job or the scheduler. An
+// actor that crashed may never answer, and nobody else would end the wait.
+const decideWithin = 30 * time.Second
+
 // Offer implements scheduler.Jobs.
 func (p *jobPort) Offer(id entropy.JobID, lease entropy.Assign, claim uint64, replyTo es.Ref) {
 	p.s.jobs.Tell(string(id), &job.Offer{Assign: lease, ReplyTo: replyTo,
@@ -39,6 +43,8 @@ func (p *jobPort) Renew(h entropy.Held, w *entropy.Worker, at time.Duration, rep
 
 // Reattach implements fleet.Jobs.
 func (p *jobPort) Reattach(ctx context.Context, h entropy.Held, w *entropy.Worker) (entropy.Verdict, entropy.Reason, error) {
+	ctx, cancel := context.WithTimeout(ctx, decideWithin)
+	defer cancel()
 	out, err := p.s.command(ctx, h.JobID, &job.Command{Cmd: entropy.Reattach{AssignmentID: h.AssignmentID, WorkerID: w.ID,
 		Incarnation: w.Incarnation, TTL: p.s.cfg.LeaseTTL}})
 	if err != nil {
@@ -49,6 +55,8 @@ func (p *jobPort) Reattach(ctx context.Context, h entropy.Held, w *entropy.Worke
 
 // EndLease implements fleet.Jobs.
 func (p *jobPort) EndLease(ctx context.Context, id entropy.JobID, end entropy.EndLease) error {
+	ctx, cancel := context.WithTimeout(ctx, decideWithin)
+	defer cancel()
 	_, err := p.s.command(ctx, id, &job.Command{Cmd: end})
 	return err
 }
@@ -77,6 +85,8 @@ func (p *jobPort) LastClaim(ctx context.Context, w entropy.WorkerID) (incarnatio
 
 // Claim implements fleet.Claims.
 func (p *jobPort) Claim(ctx context.Context, w *entropy.Worker, r entropy.ClaimRequest) ([]*entropy.Job, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.Wait.D()+decideWithin)
+	defer cancel()
 	q := p.s.scheduler.Ask(ctx, &scheduler.Claim{Worker: scheduler.Worker{ID: w.ID, Labels: w.Labels, Handlers: w.Handlers},
 		Incarnation: r.Incarnation, Seq: r.ClaimSeq, Want: r.Want, Wait: r.Wait.D(), Idle: !w.Schedulable()})
 	v, err := q.Await(ctx)

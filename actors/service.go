@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -78,7 +79,24 @@ func (s *System) submission(sub *entropy.Submission, principal string) (*job.Com
 	if err != nil {
 		return nil, "", err
 	}
-	return &job.Command{Fresh: fresh, Cmd: entropy.Submit{Spec: sub.Spec, SpecHash: hash, Principal: principal, Operation: sub.IdempotencyKey}}, id, nil
+	return &job.Command{Fresh: fresh, Cmd: entropy.Submit{Spec: cloneSpec(&sub.Spec), SpecHash: hash, Principal: principal, Operation: sub.IdempotencyKey}}, id, nil
+}
+
+// cloneSpec returns a copy that shares nothing with the caller's: the job keeps it.
+func cloneSpec(s *entropy.JobSpec) entropy.JobSpec {
+	c := *s
+	c.Command, c.Artifacts, c.Inputs = slices.Clone(s.Command), slices.Clone(s.Artifacts), slices.Clone(s.Inputs)
+	c.Env, c.Labels, c.Require = maps.Clone(s.Env), maps.Clone(s.Labels), maps.Clone(s.Require)
+	c.Payload, c.Retry.NonRetryable = slices.Clone(s.Payload), slices.Clone(s.Retry.NonRetryable)
+	if s.NotBefore != nil {
+		at := *s.NotBefore
+		c.NotBefore = &at
+	}
+	if s.NotAfter != nil {
+		at := *s.NotAfter
+		c.NotAfter = &at
+	}
+	return c
 }
 
 // madeJustNow reports whether an ID is a UUIDv7 of the last second. Such a job is
@@ -127,7 +145,7 @@ func derivedID(parts ...string) entropy.JobID {
 func (s *System) writable() error {
 	switch {
 	case s.closing.Load():
-		return entropy.Errorf(entropy.CodeUnavailable, "the control plane is stopping").WithHint("try again in a few seconds")
+		return errStopping()
 	case s.cfg.Journal.ReadOnly():
 		return entropy.Errorf(entropy.CodeDiskFull, "the control plane's disk is full; nothing was recorded").
 			WithHint("free space on its data directory's file system; it resumes by itself")
@@ -158,7 +176,7 @@ func (s *System) Cancel(ctx context.Context, id entropy.JobID, op entropy.Operat
 	if err != nil {
 		return nil, err
 	}
-	return out.Job, nil
+	return out.Job.Clone(), nil // the actor's own may not be changed
 }
 
 func (s *System) jobUnless(ctx context.Context, id entropy.JobID, err error) (*entropy.Job, error) {
@@ -263,6 +281,9 @@ func (s *System) waitOne(ctx context.Context, id entropy.JobID) (*entropy.Job, e
 		}
 		select {
 		case <-rung:
+		case <-s.done:
+			quit()
+			return nil, errStopping()
 		case <-ctx.Done():
 			quit()
 		}
@@ -286,6 +307,9 @@ func (s *System) Events(ctx context.Context, f entropy.EventFilter) (entropy.Eve
 		case <-deadline.C:
 			quit()
 			return page, nil
+		case <-s.done:
+			quit()
+			return page, errStopping()
 		case <-ctx.Done():
 			quit()
 			return page, nil

@@ -34,6 +34,7 @@ type System struct {
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
 	closing atomic.Bool
+	done    chan struct{} // closed by Close: nobody waits any longer
 }
 
 var (
@@ -65,7 +66,7 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		return nil, fmt.Errorf("load liveness: %w", err)
 	}
 	s := &System{
-		cfg: cfg, started: cfg.Now(), tally: newTally(counts), bell: newBell(),
+		cfg: cfg, started: cfg.Now(), tally: newTally(counts), bell: newBell(), done: make(chan struct{}),
 		host:      es.New(es.Config{Logger: cfg.Logger}),
 		registry:  fleet.NewRegistry(cfg.Heartbeat + time.Second),
 		listening: fleet.NewListening(liveness.Listening, listeningTick, cfg.Heartbeat/2, time.Now()),
@@ -116,7 +117,7 @@ func (s *System) spawn() (err error) {
 		return err
 	}
 	s.waker, err = s.host.Spawn("waker", func() es.Actor {
-		return &waker{now: s.cfg.Now, load: func(f func(entropy.JobID, time.Time) error) error {
+		return &waker{log: s.cfg.Logger, now: s.cfg.Now, load: func(f func(entropy.JobID, time.Time) error) error {
 			return s.cfg.Journal.EachWake(context.Background(), f)
 		}, wake: func(id entropy.JobID) { s.jobs.Tell(string(id), &job.Command{Cmd: entropy.Wake{}}) }}
 	})
@@ -169,6 +170,9 @@ func (s *System) session(id entropy.WorkerID, w *entropy.Worker, heard time.Dura
 	defer s.sessions.mu.Unlock()
 	if ref, ok := s.sessions.refs[id]; ok {
 		return ref, nil
+	}
+	if s.closing.Load() {
+		return es.Ref{}, errStopping()
 	}
 	if w == nil {
 		w = &entropy.Worker{ID: id}
@@ -237,6 +241,7 @@ func (s *System) Close() {
 	if s.closing.Swap(true) {
 		return
 	}
+	close(s.done)
 	if s.stop != nil {
 		s.stop()
 	}
@@ -244,9 +249,15 @@ func (s *System) Close() {
 	s.host.Close()
 	s.host.Stop(s.scheduler)
 	s.host.Stop(s.waker)
+	s.sessions.mu.Lock() // none is started any more
+	defer s.sessions.mu.Unlock()
 	for _, ref := range s.sessions.refs {
 		s.host.Stop(ref)
 	}
 	s.jobs.Stop(s.host)
-	s.bell.ring(anyEvent)
+}
+
+// errStopping is the answer to who waits while the system stops.
+func errStopping() error {
+	return entropy.Errorf(entropy.CodeUnavailable, "the control plane is stopping").WithHint("try again in a few seconds")
 }

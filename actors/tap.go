@@ -43,6 +43,7 @@ func (t *tally) add(ch *entropy.Change) {
 func (s *System) onCommit(batch []entropy.Change) {
 	var ready []scheduler.Ready
 	var waking []wakeItem
+	left := 0 // pending jobs that were not taken from the queue by the scheduler
 	s.tally.mu.Lock()
 	for i := range batch {
 		s.tally.add(&batch[i])
@@ -57,6 +58,9 @@ func (s *System) onCommit(batch []entropy.Change) {
 		if j.State == entropy.Pending && !j.Held && (before == nil || before.State != entropy.Pending || before.Held) {
 			ready = append(ready, scheduler.ReadyOf(j, s.agingStep()))
 		}
+		if before != nil && before.State == entropy.Pending && j.State != entropy.Pending && j.State != entropy.Assigned {
+			left++
+		}
 		if at := j.WakeAt(); !at.IsZero() || before != nil && before.State != "" && !before.WakeAt().IsZero() {
 			waking = append(waking, wakeItem{j.ID, at})
 		}
@@ -64,8 +68,8 @@ func (s *System) onCommit(batch []entropy.Change) {
 			s.bell.ring(entropy.Entity(entropy.KindJob, string(j.ID)))
 		}
 	}
-	if len(ready) > 0 {
-		s.scheduler.Tell(&scheduler.Enqueue{Jobs: ready})
+	if len(ready)+left > 0 {
+		s.scheduler.Tell(&scheduler.Enqueue{Jobs: ready, Left: left})
 	}
 	if len(waking) > 0 {
 		s.waker.Tell(&wakes{waking})

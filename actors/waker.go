@@ -2,6 +2,7 @@ package actors
 
 import (
 	"container/heap"
+	"log/slog"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -18,6 +19,14 @@ type wakeItem struct {
 
 type wakeTick struct{}
 
+// reloadWakes asks the waker to read the journal again, which it could not.
+type reloadWakes struct{}
+
+// maxSleep bounds the waker's sleep. Its timer stands still while the machine is
+// suspended and knows nothing of a clock that was set; what is due it then sees
+// at the next look.
+const maxSleep = 30 * time.Second
+
 // rewake is how long the waker waits for a job to change after it was woken,
 // before it wakes it again: the journal may have had no room.
 const rewake = 5 * time.Second
@@ -25,6 +34,7 @@ const rewake = 5 * time.Second
 // waker wakes jobs whose time has come: delays, backoffs, timeouts, deadlines. One
 // heap for all, so that a job that only waits needs no actor and no timer.
 type waker struct {
+	log   *slog.Logger
 	now   func() time.Time
 	load  func(f func(id entropy.JobID, at time.Time) error) error
 	wake  func(entropy.JobID)
@@ -43,6 +53,8 @@ func (w *waker) Receive(c *es.Context) {
 			w.set(i.id, i.at)
 		}
 		w.arm(c)
+	case reloadWakes:
+		w.start(c)
 	case wakeTick:
 		w.fire()
 		w.arm(c)
@@ -54,13 +66,14 @@ func (w *waker) Receive(c *es.Context) {
 }
 
 func (w *waker) start(c *es.Context) {
-	w.due = make(map[entropy.JobID]time.Time)
+	w.due, w.heap = make(map[entropy.JobID]time.Time), nil
 	err := w.load(func(id entropy.JobID, at time.Time) error {
 		w.set(id, at)
 		return nil
 	})
 	if err != nil {
-		panic(err) // the supervisor tries again
+		w.log.Error("load the times at which jobs want attention", "error", err)
+		c.After(rewake, reloadWakes{})
 	}
 	w.arm(c)
 }
@@ -98,7 +111,7 @@ func (w *waker) arm(c *es.Context) {
 		w.timer = nil
 	}
 	if len(w.heap) > 0 {
-		w.timer = c.After(max(w.heap[0].at.Sub(w.now()), time.Millisecond), wakeTick{})
+		w.timer = c.After(min(max(w.heap[0].at.Sub(w.now()), time.Millisecond), maxSleep), wakeTick{})
 	}
 }
 

@@ -152,6 +152,24 @@ func TestGivenUp(t *testing.T) {
 	})
 }
 
+// An entity that was given up starts again by itself: it may have had timers.
+func TestGivenUpStartsAgain(t *testing.T) {
+	inSystem(t, es.ShardsConfig{IdleAfter: time.Hour}, func(sh *es.Shards, born *atomic.Int64) {
+		for range 15 {
+			sh.Tell("a", "panic")
+		}
+		synctest.Wait()
+		before := born.Load()
+		<-time.After(30 * time.Second)
+		if born.Load() == before {
+			t.Error("nobody started it")
+		}
+		if got := ask(t, sh, "a", "again"); got != true {
+			t.Errorf("Started.Again is %v", got)
+		}
+	})
+}
+
 // Await ends with its context, and with the system.
 func TestAwaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

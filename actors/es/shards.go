@@ -127,7 +127,9 @@ func (s *shard) Receive(c *Context) {
 	case Stopped:
 		s.all.resident.Add(-int64(len(s.entities)))
 	case *gone:
-		s.forget(m.life)
+		if s.forget(m.life) {
+			c.After(restartWindow, &toEntity{m.life.id, Started{Again: true}})
+		}
 	}
 }
 
@@ -174,12 +176,17 @@ func (s *shard) leave(c *Context, id string, r *resident) {
 	c.Stop(r.ref)
 }
 
-// forget drops an entity that its supervisor gave up; the next message makes it anew.
-func (s *shard) forget(life *tenantOf) {
-	if r := s.entities[life.id]; r != nil && r.life == life {
-		delete(s.entities, life.id)
-		s.all.resident.Add(-1)
+// forget drops an entity that its supervisor gave up, and reports whether it did:
+// not one that left. The next message makes it anew; if none comes, it is told
+// after a while that it starts again, since its timers are gone.
+func (s *shard) forget(life *tenantOf) bool {
+	r := s.entities[life.id]
+	if r == nil || r.life != life {
+		return false
 	}
+	delete(s.entities, life.id)
+	s.all.resident.Add(-1)
+	return true
 }
 
 // gone is the last word of an entity.

@@ -113,6 +113,17 @@ func assignmentOf(j *entropy.Job) entropy.Assignment {
 		AckTimeout: entropy.Duration(j.Spec.AckTimeoutOrDefault()), Spec: j.Spec}
 }
 
+// dropClaim ends the claim of an agent process that is gone.
+func (s *Session) dropClaim() {
+	if s.claim != nil && !s.claim.done {
+		s.cfg.Claims.Withdraw(s.id)
+		for _, w := range s.claim.waiters {
+			w.Send(nil, entropy.Errorf(entropy.CodeStale, "the agent of %s has registered anew", s.id).WithHint("register again"))
+		}
+	}
+	s.claim = nil
+}
+
 func (s *Session) onClaimed(m *claimed) {
 	answer := &entropy.ClaimReply{Assignments: m.assignments, Epoch: s.cfg.Epoch}
 	m.reply.Send(answer, m.err)

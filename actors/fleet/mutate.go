@@ -24,7 +24,7 @@ type appended struct {
 // heartbeats are answered while the journal writes.
 func (s *Session) mutate(c *es.Context, w waiting) {
 	if s.busy {
-		if m, ok := w.msg.(mark); !ok || m.event != entropy.WorkerWentLost { // silence will be noticed again
+		if _, ok := w.msg.(mark); !ok { // silence, and its end, will be noticed again
 			s.queued = append(s.queued, w)
 		}
 		return
@@ -39,6 +39,9 @@ func (s *Session) mutate(c *es.Context, w waiting) {
 			return s.register(worker, &m.Registration, circumstances{twin: twin, outage: !met, now: now}, w.reply)
 		})
 	case *Leave:
+		if m.Incarnation == worker.Incarnation {
+			s.cfg.Claims.Withdraw(s.id) // it takes no more
+		}
 		c.Go(func() any { return s.leave(worker, m, now, w.reply) })
 	case *SetMode:
 		c.Go(func() any { return s.setMode(worker, m, now, w.reply) })
@@ -56,16 +59,19 @@ func (s *Session) onAppended(c *es.Context, m *appended) {
 		s.cfg.Logger.Warn("worker state not recorded", "worker", s.id, "error", m.err)
 	}
 	if m.worker != nil {
+		was := s.worker.Schedulable()
 		s.worker = m.worker
 		s.cfg.Registry.set(m.worker)
 		s.directives.setDrain(m.worker.Draining || m.worker.Quarantined)
-		if !m.worker.Schedulable() {
+		if was != m.worker.Schedulable() { // a claim that waits was made as the other kind
 			s.cfg.Claims.Withdraw(s.id)
 		}
 	}
 	if m.fresh {
-		s.beatSeq, s.claim = 0, nil
+		s.dropClaim()
+		s.beatSeq = 0
 		s.heard, s.met = s.cfg.Listening(), true
+		s.cfg.Registry.greet(s.id, s.heard)
 		s.directives.reset()
 	}
 	m.reply.Send(m.answer, m.err)

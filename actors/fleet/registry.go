@@ -75,6 +75,13 @@ func (r *Registry) beat(id entropy.WorkerID, h *entropy.Heartbeat, heard time.Du
 	}
 }
 
+// greet records that a worker was heard, by its registration.
+func (r *Registry) greet(id entropy.WorkerID, heard time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seat(id).heard = heard
+}
+
 // Remember records when a worker was last heard before the start.
 func (r *Registry) Remember(id entropy.WorkerID, heard time.Duration) {
 	r.mu.Lock()
@@ -89,7 +96,9 @@ func (r *Registry) Heard() map[entropy.WorkerID]time.Duration {
 	defer r.mu.RUnlock()
 	m := make(map[entropy.WorkerID]time.Duration, len(r.workers))
 	for id, s := range r.workers {
-		m[id] = max(s.heard, s.before)
+		if s.worker != nil {
+			m[id] = max(s.heard, s.before)
+		}
 	}
 	return m
 }

@@ -122,7 +122,7 @@ func (s *Session) Receive(c *es.Context) {
 	switch m := c.Message().(type) {
 	case es.Started:
 		if w, ok := s.cfg.Registry.Info(s.id); ok && m.Again {
-			s.worker = &w.Worker
+			s.worker, s.heard = &w.Worker, s.cfg.Listening() // when it was heard is forgotten
 		}
 		s.cfg.Registry.attach(s.id, c.Self())
 		if s.worker.State != "" {

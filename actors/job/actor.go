@@ -51,6 +51,8 @@ type Actor struct {
 	renewedAt  time.Duration // listening time
 	ackBy      time.Time     // zero once ACKed
 	timer      *time.Timer
+
+	unsure bool // the state could not be read or its last change is unknown: stay, and look again
 }
 
 // New returns the actor of a job; it loads its state at its first message.
@@ -58,6 +60,9 @@ func New(cfg *Config, id entropy.JobID) *Actor { return &Actor{cfg: cfg, id: id}
 
 // tick is the lease timer's message.
 type tick struct{ assignment entropy.AssignmentID }
+
+// lookAgain is the message of the timer of an unsure actor.
+type lookAgain struct{}
 
 // Receive handles one message.
 func (a *Actor) Receive(c *es.Context) {
@@ -74,6 +79,9 @@ func (a *Actor) Receive(c *es.Context) {
 		a.onRevive(c, m)
 	case tick:
 		a.onTick(c, m)
+	case lookAgain:
+		a.unsure = false
+		_ = a.reload(c) // on an error it looks again
 	case es.Started:
 		if m.Again {
 			a.onRevive(c, &Revive{RenewedAt: a.cfg.Listening()})
@@ -84,12 +92,13 @@ func (a *Actor) Receive(c *es.Context) {
 }
 
 // Idle reports that a job without a lease has nothing to wait for; an ended one
-// need not even linger.
+// need not even linger. One whose state is unknown may hold a lease, and stays.
 func (a *Actor) Idle() (idle, now bool) {
 	if a.job == nil {
-		return true, true
+		gone := !a.unsure && a.assignment == ""
+		return gone, gone
 	}
-	return a.job.Lease == nil, a.job.State.Terminal()
+	return a.job.Lease == nil && !a.unsure, a.job.State.Terminal()
 }
 
 func (a *Actor) onCommand(c *es.Context, m *Command) (*Outcome, error) {
@@ -120,6 +129,9 @@ func (a *Actor) execute(c *es.Context, cmd entropy.JobCommand, op *entropy.Opera
 		}
 		// Another writer, or a job that was thought new: look again, once.
 		if entropy.ErrorCode(err) != entropy.CodeConflict || again {
+			if a.job == nil {
+				_ = a.reload(c) // what is on record decides whether a timer is due
+			}
 			return entropy.Decision{}, err
 		}
 	}
@@ -133,7 +145,7 @@ func (a *Actor) informed(cmd entropy.JobCommand) entropy.JobCommand {
 		m.Eligible, m.NobodyLeft = fleet.Eligible(&a.job.Spec), a.nobodyLeft()
 		return m
 	case entropy.Complete:
-		if m.Outcome != entropy.OutcomeSucceeded {
+		if m.Outcome == entropy.OutcomeStopped || m.Reason == entropy.ReasonWorkerError { // it may count as a loss
 			m.Eligible, m.NobodyLeft = fleet.Eligible(&a.job.Spec), a.nobodyLeft()
 		}
 		return m
@@ -150,22 +162,26 @@ func (a *Actor) nobodyLeft() bool {
 	return a.job.Lease != nil && a.cfg.Fleet.NobodyLeft(a.job, a.job.Lease.WorkerID)
 }
 
-// reload loads the state if it is not there, and brings the timer in line with it.
+// reload loads the state if it is not there, and brings the timer in line with
+// it. On an error the actor stays in memory and looks again by itself: the job
+// may hold a lease, and nobody else would see it end.
 func (a *Actor) reload(c *es.Context) error {
 	if a.job != nil {
 		return nil
 	}
 	if err := a.load(); err != nil {
+		if !a.unsure {
+			a.unsure = true
+			c.After(postponed, lookAgain{})
+		}
 		return err
 	}
+	a.unsure = false
 	a.follow(c, &entropy.Decision{})
 	return nil
 }
 
 func (a *Actor) load() error {
-	if a.job != nil {
-		return nil
-	}
 	j, err := a.cfg.Journal.Job(context.Background(), a.id)
 	switch {
 	case err == nil:
@@ -178,8 +194,8 @@ func (a *Actor) load() error {
 	return nil
 }
 
-// commit makes events durable and then applies them. On an error whose outcome
-// is unknown the state is dropped, so that the next message reads it anew.
+// commit makes events durable and then applies them. On an error after which
+// something else may be on record the state is dropped, so that it is read anew.
 func (a *Actor) commit(events []entropy.JobEvent, op *entropy.OperationRecord) error {
 	if len(events) == 0 {
 		return nil
@@ -196,7 +212,9 @@ func (a *Actor) commit(events []entropy.JobEvent, op *entropy.OperationRecord) e
 		}
 	}
 	if _, err = a.cfg.Journal.Append(context.Background(), ch); err != nil {
-		if entropy.ErrorCode(err) != entropy.CodeDiskFull {
+		switch entropy.ErrorCode(err) {
+		case entropy.CodeDiskFull, entropy.CodeOverloaded, entropy.CodeUnavailable: // nothing was recorded
+		default:
 			a.job = nil
 		}
 		return err

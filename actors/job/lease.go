@@ -68,7 +68,10 @@ func (a *Actor) onOffer(c *es.Context, m *Offer) {
 
 // onRenew renews the live lease, or decides what an unexpected assignment is.
 func (a *Actor) onRenew(c *es.Context, m *Renew) {
-	if a.assignment == m.AssignmentID && a.job != nil {
+	if a.assignment == m.AssignmentID && a.reload(c) != nil {
+		return
+	}
+	if l := a.lease(); l != nil && l.AssignmentID == m.AssignmentID && l.WorkerID == m.WorkerID {
 		a.renewedAt = max(a.renewedAt, m.At)
 		if !a.job.CancelRequested && a.job.Spec.NotAfter == nil {
 			return
@@ -86,8 +89,15 @@ func (a *Actor) onRenew(c *es.Context, m *Renew) {
 	}
 }
 
+func (a *Actor) lease() *entropy.Lease {
+	if a.job == nil {
+		return nil
+	}
+	return a.job.Lease
+}
+
 func (a *Actor) onMayAccept(c *es.Context, m *MayAccept) error {
-	if err := a.load(); err != nil {
+	if err := a.reload(c); err != nil {
 		return err
 	}
 	return a.job.MayAccept(m.AssignmentID, m.WorkerID)

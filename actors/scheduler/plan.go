@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"container/heap"
+	"fmt"
 	"slices"
 	"time"
 
@@ -50,10 +51,13 @@ type Queue struct {
 	size int
 }
 
-// set is the queue of the jobs that can run on the same workers.
+// set is the queue of the jobs that can run on the same workers and are excluded
+// from the same ones.
 type set struct {
-	spec entropy.JobSpec // only Require and Handler
-	jobs jobHeap
+	name     string          // Ready.Set
+	spec     entropy.JobSpec // only Require and Handler
+	excluded []entropy.WorkerID
+	jobs     jobHeap
 }
 
 // NewQueue returns an empty queue.
@@ -64,12 +68,16 @@ func (q *Queue) Len() int { return q.size }
 
 // Push adds an entry.
 func (q *Queue) Push(r Ready) {
-	s := q.sets[r.Set]
-	if s == nil {
-		s = &set{spec: entropy.JobSpec{Require: r.Require, Handler: r.Handler}}
-		q.sets[r.Set] = s
+	name := r.Set
+	if len(r.Excluded) > 0 { // a set of their own, so that picking never has to step over them
+		name = fmt.Sprintf("%s\x00%q", r.Set, r.Excluded)
 	}
-	heap.Push(&s.jobs, entry{r.Key, r.ID, r.Excluded})
+	s := q.sets[name]
+	if s == nil {
+		s = &set{name: r.Set, spec: entropy.JobSpec{Require: r.Require, Handler: r.Handler}, excluded: r.Excluded}
+		q.sets[name] = s
+	}
+	heap.Push(&s.jobs, entry{r.Key, r.ID})
 	q.size++
 }
 
@@ -78,23 +86,14 @@ func (q *Queue) Push(r Ready) {
 func (q *Queue) Pick(w Worker, n int) []Ready {
 	fits := q.fitting(w)
 	var picked []Ready
-	var passed []Ready // excluded from w: they stay
 	for len(picked) < n {
-		s, name := first(fits)
+		s := first(fits)
 		if s == nil {
 			break
 		}
 		e := heap.Pop(&s.jobs).(entry)
 		q.size--
-		r := Ready{ID: e.id, Key: e.key, Set: name, Require: s.spec.Require, Handler: s.spec.Handler, Excluded: e.excluded}
-		if slices.Contains(e.excluded, w.ID) {
-			passed = append(passed, r)
-			continue
-		}
-		picked = append(picked, r)
-	}
-	for _, r := range passed {
-		q.Push(r)
+		picked = append(picked, Ready{ID: e.id, Key: e.key, Set: s.name, Require: s.spec.Require, Handler: s.spec.Handler, Excluded: s.excluded})
 	}
 	for name, s := range fits {
 		if len(s.jobs) == 0 {
@@ -109,7 +108,7 @@ func (q *Queue) fitting(w Worker) map[string]*set {
 	fits := make(map[string]*set)
 	worker := entropy.Worker{Labels: w.Labels, Handlers: w.Handlers}
 	for name, s := range q.sets {
-		if worker.Offers(&s.spec) {
+		if worker.Offers(&s.spec) && !slices.Contains(s.excluded, w.ID) {
 			fits[name] = s
 		}
 	}
@@ -117,19 +116,18 @@ func (q *Queue) fitting(w Worker) map[string]*set {
 }
 
 // first returns the set whose head goes first, or nil if all are empty.
-func first(sets map[string]*set) (best *set, name string) {
-	for n, s := range sets {
+func first(sets map[string]*set) (best *set) {
+	for _, s := range sets {
 		if len(s.jobs) > 0 && (best == nil || s.jobs[0].before(best.jobs[0])) {
-			best, name = s, n
+			best = s
 		}
 	}
-	return best, name
+	return best
 }
 
 type entry struct {
-	key      int64
-	id       entropy.JobID
-	excluded []entropy.WorkerID
+	key int64
+	id  entropy.JobID
 }
 
 func (e entry) before(o entry) bool {

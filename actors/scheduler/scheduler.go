@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -18,14 +19,19 @@ type Jobs interface {
 // Config configures the [Actor]. Jobs, Load and Logger are required.
 type Config struct {
 	Jobs Jobs
-	// Load calls f with every pending job. It is called when the actor starts.
+	// Load calls f with every pending job. It is called when the actor starts, and
+	// when much of what is queued has ended.
 	Load     func(f func(Ready)) error
 	LeaseTTL time.Duration
 	Logger   *slog.Logger
 }
 
-// Enqueue tells the scheduler of jobs that have become pending, in commit order.
-type Enqueue struct{ Jobs []Ready }
+// Enqueue tells the scheduler of jobs that have become pending, in commit order,
+// and of how many have ended or gone back to their worker while pending.
+type Enqueue struct {
+	Jobs []Ready
+	Left int
+}
 
 // Claim asks for up to Want assignments; the asker gets a [Granted] as soon as
 // there is one, or when Wait has passed.
@@ -44,7 +50,8 @@ type Granted struct{ Jobs []*entropy.Job }
 // Withdraw ends the waiting claims of a worker with what they have.
 type Withdraw struct{ Worker entropy.WorkerID }
 
-// Depth asks how many entries are queued; the answer is an int.
+// Depth asks how many entries are queued; the answer is an int, or an error while
+// the queue could not be loaded.
 type Depth struct{}
 
 // Answer is a job's answer to an offer: Err is nil when it took the lease. Job
@@ -69,6 +76,22 @@ type claim struct {
 
 type closeClaim struct{ number uint64 }
 
+// abandon ends a closed claim some of whose offers were never answered.
+type abandon struct{ number uint64 }
+
+// answerWithin is how long a closed claim waits for the answers to its offers: a
+// job's actor may have crashed, the journal may be stuck.
+const answerWithin = 10 * time.Second
+
+// reload loads the queue anew.
+type reload struct{}
+
+// reloadDelay keeps a journal that cannot be read from being asked in a tight loop.
+const reloadDelay = time.Second
+
+// minStale is how many entries must be stale before the queue is loaded anew.
+const minStale = 1024
+
 // putBack returns entries to the queue whose jobs could not be assigned though
 // they are pending: the journal had no room, say.
 type putBack struct{ jobs []Ready }
@@ -83,19 +106,26 @@ type Actor struct {
 	claims  map[uint64]*claim
 	waiting []*claim // in order of arrival; they have room and no offer pending
 	last    uint64
+	stale   int   // about how many entries are of jobs that are no longer pending
+	broken  error // why the queue is not loaded
 }
 
-// New returns the actor.
-func New(cfg Config) *Actor { return &Actor{cfg: cfg} }
+// New returns the actor. It numbers its claims from a random start, so that an
+// answer to an offer of before a crash is not taken for one of after it.
+func New(cfg Config) *Actor {
+	return &Actor{cfg: cfg, claims: make(map[uint64]*claim), last: rand.Uint64()}
+}
 
 // Receive handles one message.
 func (a *Actor) Receive(c *es.Context) {
 	switch m := c.Message().(type) {
-	case es.Started:
-		a.start()
+	case es.Started, reload:
+		a.load(c)
 	case *Enqueue:
-		for _, r := range m.Jobs {
-			a.queue.Push(r)
+		a.push(m.Jobs)
+		a.stale += m.Left
+		if a.stale >= minStale && 2*a.stale > a.queue.Len() {
+			a.load(c)
 		}
 		a.match(c)
 	case *Claim:
@@ -104,25 +134,38 @@ func (a *Actor) Receive(c *es.Context) {
 		a.onAnswer(c, m)
 	case closeClaim:
 		if cl := a.claims[m.number]; cl != nil {
-			a.close(cl)
+			a.close(c, cl)
+		}
+	case abandon:
+		if cl := a.claims[m.number]; cl != nil {
+			a.abandon(cl)
+			a.match(c)
 		}
 	case putBack:
-		for _, r := range m.jobs {
-			a.queue.Push(r)
-		}
+		a.push(m.jobs)
 		a.match(c)
 	case Withdraw:
-		a.onWithdraw(m)
+		a.onWithdraw(c, m)
 	case Depth:
-		c.Reply(a.queue.Len(), nil)
+		c.Reply(a.queue.Len(), a.broken)
 	}
 }
 
-func (a *Actor) start() {
-	a.queue, a.claims = NewQueue(), make(map[uint64]*claim)
-	if err := a.cfg.Load(a.queue.Push); err != nil {
-		a.cfg.Logger.Error("load queued jobs", "error", err)
-		panic(err) // the supervisor tries again
+// load fills the queue from the journal. What is on its way to this actor, or
+// offered, may be in it twice after that: a hint too many does no harm.
+func (a *Actor) load(c *es.Context) {
+	a.queue, a.stale = NewQueue(), 0
+	if a.broken = a.cfg.Load(a.queue.Push); a.broken != nil {
+		a.cfg.Logger.Error("load queued jobs", "error", a.broken)
+		c.After(reloadDelay, reload{})
+		return
+	}
+	a.match(c)
+}
+
+func (a *Actor) push(jobs []Ready) {
+	for _, r := range jobs {
+		a.queue.Push(r)
 	}
 }
 
@@ -139,6 +182,9 @@ func (a *Actor) onClaim(c *es.Context, m *Claim) {
 
 // match offers queued jobs to the waiting claims, one claim after the other.
 func (a *Actor) match(c *es.Context) {
+	if a.queue.Len() == 0 {
+		return
+	}
 	rest := a.waiting[:0]
 	for _, cl := range a.waiting {
 		if !cl.reply.Waiting() {
@@ -171,7 +217,10 @@ func (a *Actor) onAnswer(c *es.Context, m *Answer) {
 	if cl == nil {
 		return // asked before a crash of this actor: the worker's silence releases it
 	}
-	entry := cl.offered[m.ID]
+	entry, ok := cl.offered[m.ID]
+	if !ok {
+		return // two entries of one job were offered, and the other answer was first
+	}
 	delete(cl.offered, m.ID)
 	if m.Err == nil {
 		cl.got = append(cl.got, m.Job)
@@ -193,7 +242,8 @@ func (a *Actor) onAnswer(c *es.Context, m *Answer) {
 // is none of the scheduler's business; one that still is must not be forgotten.
 func (a *Actor) refused(c *es.Context, m *Answer, entry Ready) {
 	conflict := entropy.ErrorCode(m.Err) == entropy.CodeConflict
-	if conflict && (m.Job == nil || m.Job.State != entropy.Pending || m.Job.Held) {
+	if conflict && m.Job != nil && (m.Job.State != entropy.Pending || m.Job.Held) {
+		a.stale = max(a.stale-1, 0)
 		return
 	}
 	if !conflict {
@@ -212,16 +262,30 @@ func (a *Actor) finish(cl *claim) {
 	cl.reply.Send(&Granted{Jobs: cl.got}, nil)
 }
 
-func (a *Actor) onWithdraw(m Withdraw) {
+func (a *Actor) onWithdraw(c *es.Context, m Withdraw) {
 	for _, cl := range a.claims {
 		if cl.Worker.ID == m.Worker {
-			a.close(cl)
+			a.close(c, cl)
 		}
 	}
 }
 
+// abandon answers a claim with an error, since it is not known what it got: the
+// journal knows what a repeat should get. The jobs may still be pending.
+func (a *Actor) abandon(cl *claim) {
+	delete(a.claims, cl.number)
+	for _, r := range cl.offered {
+		a.queue.Push(r)
+	}
+	cl.reply.Send(nil, entropy.Errorf(entropy.CodeUnknown, "%d jobs did not answer in time whether they were assigned", len(cl.offered)).
+		WithHint("repeat the claim with the same claim_seq"))
+}
+
 // close answers a claim with what it has, once its offers are answered.
-func (a *Actor) close(cl *claim) {
+func (a *Actor) close(c *es.Context, cl *claim) {
+	if cl.closed {
+		return
+	}
 	cl.closed = true
 	for i, w := range a.waiting {
 		if w == cl {
@@ -231,5 +295,7 @@ func (a *Actor) close(cl *claim) {
 	}
 	if len(cl.offered) == 0 {
 		a.finish(cl)
+		return
 	}
+	c.After(answerWithin, abandon{cl.number})
 }
