@@ -195,10 +195,9 @@ func TestConflictKeepsTheJobQueued(t *testing.T) {
 		l.submit(entropy.JobSpec{})
 		w := l.worker("w1")
 		l.misbehave(times(2, entropy.JobAssigned, func() error { return entropy.Errorf(entropy.CodeConflict, "somebody else") }))
-		w.claim(1)
-		l.misbehave(nil)
+		got := len(w.claim(1)) // it may be put back just in time for this one
 		l.pass(3 * time.Second)
-		if as := w.claim(1); len(as) != 1 {
+		if got+len(w.claim(1)) != 1 {
 			t.Error("the job was forgotten")
 		}
 	})
