@@ -7,10 +7,8 @@
 package entropytest
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"io"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -38,60 +36,6 @@ func Principal(name entropy.WorkerID) entropy.Principal {
 func hash(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
-}
-
-// As returns w with p in the context of every call.
-func As(w entropy.WorkerService, p entropy.Principal) entropy.WorkerService { return as{w, p} }
-
-type as struct {
-	w entropy.WorkerService
-	p entropy.Principal
-}
-
-func (a as) ctx(ctx context.Context) context.Context { return entropy.WithPrincipal(ctx, a.p) }
-
-func (a as) Register(ctx context.Context, r entropy.Registration) (entropy.Registered, error) {
-	return a.w.Register(a.ctx(ctx), r)
-}
-
-func (a as) Claim(ctx context.Context, c entropy.ClaimRequest) (entropy.ClaimReply, error) {
-	return a.w.Claim(a.ctx(ctx), c)
-}
-
-func (a as) Ack(ctx context.Context, r entropy.AckRequest) ([]entropy.ItemResult, error) {
-	return a.w.Ack(a.ctx(ctx), r)
-}
-
-func (a as) Refuse(ctx context.Context, r entropy.RefuseRequest) ([]entropy.ItemResult, error) {
-	return a.w.Refuse(a.ctx(ctx), r)
-}
-
-func (a as) Heartbeat(ctx context.Context, h entropy.Heartbeat) (entropy.HeartbeatReply, error) {
-	return a.w.Heartbeat(a.ctx(ctx), h)
-}
-
-func (a as) Directives(ctx context.Context, q entropy.DirectivesRequest) (entropy.Directives, error) {
-	return a.w.Directives(a.ctx(ctx), q)
-}
-
-func (a as) Complete(ctx context.Context, r entropy.CompleteRequest) ([]entropy.CompletionReply, error) {
-	return a.w.Complete(a.ctx(ctx), r)
-}
-
-func (a as) StageArtifact(ctx context.Context, u entropy.ArtifactUpload, r io.Reader) (int64, error) {
-	return a.w.StageArtifact(a.ctx(ctx), u, r)
-}
-
-func (a as) AppendLog(ctx context.Context, u entropy.LogUpload, p []byte) (int64, error) {
-	return a.w.AppendLog(a.ctx(ctx), u, p)
-}
-
-func (a as) OpenBlob(ctx context.Context, sha256 string) (io.ReadCloser, error) {
-	return a.w.OpenBlob(a.ctx(ctx), sha256)
-}
-
-func (a as) Leave(ctx context.Context, r entropy.LeaveRequest) error {
-	return a.w.Leave(a.ctx(ctx), r)
 }
 
 // patience is how long the suite waits for what must happen soon. It is spent

@@ -49,7 +49,7 @@ func NewMemory() *Memory {
 
 // Fabric returns m as the suite takes it.
 func (m *Memory) Fabric() Fabric {
-	return Fabric{Service: m, Worker: func(name entropy.WorkerID) entropy.WorkerService { return As(m, Principal(name)) }}
+	return Fabric{Service: m, Worker: func(name entropy.WorkerID) entropy.WorkerService { return entropy.AsWorker(m, Principal(name)) }}
 }
 
 func notFound(kind, id string) error {

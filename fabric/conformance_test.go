@@ -38,7 +38,7 @@ func TestConformanceInProcess(t *testing.T) {
 	entropytest.Service(t, func(t *testing.T) entropytest.Fabric {
 		c := openControl(t)
 		return entropytest.Fabric{Service: c.Service(), Worker: func(name entropy.WorkerID) entropy.WorkerService {
-			return entropytest.As(c.Service().(entropy.WorkerService), entropytest.Principal(name))
+			return entropy.AsWorker(c.Service().(entropy.WorkerService), entropytest.Principal(name))
 		}}
 	})
 }

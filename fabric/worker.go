@@ -74,7 +74,7 @@ func OpenWorker(_ context.Context, cfg WorkerConfig) (*Worker, error) {
 
 func dial(cfg WorkerConfig, key string) (entropy.WorkerService, error) {
 	if cfg.Control != nil {
-		return localWorker{cfg.Control.system, entropy.Principal{Role: entropy.RoleWorker, Name: string(cfg.Name), KeyHash: identity.Hash(key)}}, nil
+		return entropy.AsWorker(cfg.Control.system, entropy.Principal{Role: entropy.RoleWorker, Name: string(cfg.Name), KeyHash: identity.Hash(key)}), nil
 	}
 	token := ""
 	if cfg.TokenFile != "" {

@@ -246,7 +246,7 @@ func TestBadWorkerCalls(t *testing.T) {
 // proves W-7, §12: artifacts in ranges, never shown as a page
 func TestArtifactDownload(t *testing.T) {
 	w, m := memoryWorld(t)
-	node := entropytest.As(m, entropytest.Principal("w1"))
+	node := entropy.AsWorker(m, entropytest.Principal("w1"))
 	submitOne(t, m, "a")
 	a := startJob(t, node)
 	content := []byte("<script>alert(1)</script>")

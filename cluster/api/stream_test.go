@@ -235,7 +235,7 @@ func (s *slowService) Cancel(ctx context.Context, id entropy.JobID, op entropy.O
 // proves SPEC §12: logs are followed as text until the attempt has ended
 func TestFollowLogs(t *testing.T) {
 	w, m := memoryWorld(t)
-	node := entropytest.As(m, entropytest.Principal("w1"))
+	node := entropy.AsWorker(m, entropytest.Principal("w1"))
 	submitOne(t, m, "a")
 	a := startJob(t, node)
 	logLine(t, node, a, 0, "one\n")
