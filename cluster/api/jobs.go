@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -128,22 +129,16 @@ func operation(w *response, r *http.Request) (op entropy.Operation, err error) {
 }
 
 func (s *Server) cancelJob(w *response, r *http.Request) error {
-	id, err := jobID(r)
-	if err != nil {
-		return err
-	}
-	op, err := operation(w, r)
-	if err != nil {
-		return err
-	}
-	j, err := s.conf.Service.Cancel(r.Context(), id, op)
-	if err != nil {
-		return err
-	}
-	return answer(w, http.StatusOK, j)
+	return changeJob(w, r, s.conf.Service.Cancel)
 }
 
 func (s *Server) retryJob(w *response, r *http.Request) error {
+	return changeJob(w, r, s.conf.Service.Retry)
+}
+
+// changeJob carries out an operation on the job that the path names, and answers
+// with the job that comes of it.
+func changeJob(w *response, r *http.Request, change func(context.Context, entropy.JobID, entropy.Operation) (*entropy.Job, error)) error {
 	id, err := jobID(r)
 	if err != nil {
 		return err
@@ -152,7 +147,7 @@ func (s *Server) retryJob(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	j, err := s.conf.Service.Retry(r.Context(), id, op)
+	j, err := change(r.Context(), id, op)
 	if err != nil {
 		return err
 	}
