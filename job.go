@@ -13,6 +13,7 @@ type JobSpec struct {
 	Name    string            `json:"name,omitempty"`    // for people; need not be unique
 	Command []string          `json:"command,omitempty"` // argv, run without a shell
 	Handler string            `json:"handler,omitempty"` // the name of a Go handler at the worker
+	Image   string            `json:"image,omitempty"`   // OCI image that the command runs in; needs a container runtime at the worker
 	Payload json.RawMessage   `json:"payload,omitempty"` // argument of the handler, at most MaxPayload bytes
 	Env     map[string]string `json:"env,omitempty"`     // added to the clean environment of the process
 	Cwd     string            `json:"cwd,omitempty"`     // absolute directory at the worker; "" means a fresh scratch directory
@@ -22,6 +23,13 @@ type JobSpec struct {
 	Priority int               `json:"priority,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`  // for people and filters
 	Require  map[string]string `json:"require,omitempty"` // labels the worker must carry
+
+	Resources      Resources    `json:"resources,omitempty"`       // held while it runs, beside one slot
+	AnyOf          []Need       `json:"any_of,omitempty"`          // alternatives, the preferred first; see Needs
+	Preemptible    bool         `json:"preemptible,omitempty"`     // may be ended and queued again for an urgent job
+	ConcurrencyKey string       `json:"concurrency_key,omitempty"` // at most one job of a key runs; needs Disconnect.Worker "stop"
+	After          []Dependency `json:"after,omitempty"`           // jobs that must end first
+	Array          *ArrayMember `json:"array,omitempty"`           // set for the members of an array
 
 	Inputs    []Input  `json:"inputs,omitempty"`    // files present in ENTROPY_INPUT_DIR before the process starts
 	Artifacts []string `json:"artifacts,omitempty"` // globs, relative to the working directory or the artifact directory
@@ -37,6 +45,24 @@ type JobSpec struct {
 	NotAfter     *time.Time `json:"not_after,omitempty"` // deadline: a job not finished by then fails(deadline)
 
 	RetryOf JobID `json:"retry_of,omitempty"` // set by Retry
+}
+
+// Dependency is a job, or a whole array, that must end before another may start.
+type Dependency struct {
+	Job JobID  `json:"job"`
+	On  string `json:"on,omitempty"` // OnSuccess (default) or OnEnd
+}
+
+// Values of Dependency.On.
+const (
+	OnSuccess = "success" // it must succeed; if it ends otherwise, the waiting job fails(dependency)
+	OnEnd     = "end"     // however it ends
+)
+
+// ArrayMember says which part of an array a job is.
+type ArrayMember struct {
+	Of    JobID `json:"of"`    // the array's ID; the member's is Of.Index
+	Index int   `json:"index"` // also ENTROPY_INDEX
 }
 
 // Input is one file shipped with a job, addressed by its content.
@@ -77,6 +103,7 @@ const (
 	MaxLabels      = 64
 	MaxGlobs       = 256
 	MaxInputs      = 10_000
+	MaxAfter       = 1000
 	MinPriority    = -100
 	MaxPriority    = 100
 	DefaultQueue   = "default"
@@ -118,6 +145,8 @@ type Job struct {
 	SpecHash  string  `json:"spec_hash"`         // see SpecHash
 	Principal string  `json:"principal,omitempty"`
 
+	Blocked          bool `json:"blocked,omitempty"`      // jobs of Spec.After have not all ended
+	PriorityNow      *int `json:"priority_now,omitempty"` // set by Reprioritize, in place of Spec.Priority
 	Held             bool `json:"held,omitempty"`
 	CancelRequested  bool `json:"cancel_requested,omitempty"`
 	PreemptRequested bool `json:"preempt_requested,omitempty"`
@@ -154,6 +183,8 @@ type Lease struct {
 	TTL          Duration     `json:"ttl"`
 	Acked        bool         `json:"acked,omitempty"`
 	GrantedAt    time.Time    `json:"granted_at"`
+	Resources    Resources    `json:"resources,omitempty"` // held beside one slot: of the alternative that was chosen
+	GPUs         []GPUShare   `json:"gpus,omitempty"`      // the GPUs the attempt owns, by index
 }
 
 // Attempt is one assignment of a job and what came of it.
@@ -174,6 +205,8 @@ type Attempt struct {
 	Reattached   int          `json:"reattached,omitempty"`
 	Late         bool         `json:"late,omitempty"` // its completion arrived after its lease had ended
 	Usage        *Usage       `json:"usage,omitempty"`
+	Resources    Resources    `json:"resources,omitempty"` // as its lease held them
+	GPUs         []GPUShare   `json:"gpus,omitempty"`
 }
 
 // AttemptEnd says how an attempt ended.
@@ -236,6 +269,14 @@ func orDefault(s, d string) string {
 		return d
 	}
 	return s
+}
+
+// Priority returns the priority the job is queued with.
+func (j *Job) Priority() int {
+	if j.PriorityNow != nil {
+		return *j.PriorityNow
+	}
+	return j.Spec.Priority
 }
 
 // AckTimeoutOrDefault returns how long a worker has to ACK an assignment.
@@ -345,7 +386,7 @@ func value[T any](p *T) (v T) {
 func (j *Job) MarshalJSON() ([]byte, error) {
 	v := jobJSON{
 		ID: j.ID, Name: nullable(j.Spec.Name), State: j.State, Reason: nullable(j.Reason), Message: nullable(j.Message),
-		Queue: j.QueueName(), Tenant: j.TenantName(), Priority: j.Spec.Priority, Labels: j.Spec.Labels,
+		Queue: j.QueueName(), Tenant: j.TenantName(), Priority: j.Priority(), Labels: j.Spec.Labels,
 		Command: j.Spec.Command, Handler: nullable(j.Spec.Handler),
 		Attempt: j.Attempt, Failures: j.Failures, Losses: j.Losses, Held: j.Held, CancelRequested: j.CancelRequested,
 		ExitCode: j.ExitCode, Signal: nullable(j.Signal), RetryOf: nullable(j.Spec.RetryOf),

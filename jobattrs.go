@@ -19,6 +19,10 @@ type JobAttrs struct {
 	Incarnation  uint64          `json:"incarnation,omitempty"`
 	ClaimSeq     uint64          `json:"claim_seq,omitempty"`
 	TTL          Duration        `json:"ttl,omitzero"`
+	Resources    Resources       `json:"resources,omitempty"` // assigned: held by the attempt
+	GPUs         []GPUShare      `json:"gpus,omitempty"`
+	Blocked      bool            `json:"blocked,omitempty"`  // submitted: its dependencies are not met
+	Priority     *int            `json:"priority,omitempty"` // reprioritized
 	Reason       Reason          `json:"reason,omitempty"`
 	Cause        Cause           `json:"cause,omitempty"` // why a lease ended
 	Message      string          `json:"message,omitempty"`

@@ -96,6 +96,7 @@ func (s *JobSpec) validatePlace(bad report) {
 	}
 	validateLabels(bad, "labels", s.Labels)
 	validateLabels(bad, "require", s.Require)
+	s.validateNeeds(bad)
 	switch s.Disconnect.Worker {
 	case "", DisconnectContinue, DisconnectStop:
 	default:
@@ -105,6 +106,39 @@ func (s *JobSpec) validatePlace(bad report) {
 	case "", LateAccept, LateDiscard:
 	default:
 		bad("disconnect.late_result is %q; it is accept or discard", s.Disconnect.LateResult)
+	}
+}
+
+// validateNeeds checks what the job asks of the fleet beyond labels.
+func (s *JobSpec) validateNeeds(bad report) {
+	if len(s.AnyOf) > MaxAlternatives {
+		bad("any_of has %d alternatives, at most %d are allowed", len(s.AnyOf), MaxAlternatives)
+	}
+	validateResources(bad, "resources", s.Resources)
+	for i, alt := range s.AnyOf {
+		validateLabels(bad, fmt.Sprintf("any_of[%d].require", i), alt.Require)
+		validateResources(bad, fmt.Sprintf("any_of[%d].resources", i), alt.Resources)
+	}
+	if s.ConcurrencyKey != "" {
+		s.id(bad, "concurrency_key", s.ConcurrencyKey)
+		if s.Disconnect.Worker != DisconnectStop {
+			bad("concurrency_key needs disconnect.worker stop: a job that runs on while it is cut off cannot keep others of its key from running")
+		}
+	}
+	if s.Preemptible && s.Retry.NoRetry {
+		bad("preemptible and retry.no_retry exclude each other")
+	}
+	if len(s.After) > MaxAfter {
+		bad("after names %d jobs, at most %d are allowed; group them in an array", len(s.After), MaxAfter)
+	}
+	for i, d := range s.After {
+		s.id(bad, fmt.Sprintf("after[%d].job", i), string(d.Job))
+		if d.On != "" && d.On != OnSuccess && d.On != OnEnd {
+			bad("after[%d].on is %q; it is success or end", i, d.On)
+		}
+	}
+	if s.Array != nil && (ValidateID("array", string(s.Array.Of)) != nil || s.Array.Index < 0) {
+		bad("array must name an array and an index of at least 0")
 	}
 }
 

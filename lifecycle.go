@@ -41,9 +41,14 @@ const (
 	JobFailed        = "job.failed"
 	JobCanceled      = "job.canceled"
 
-	JobCancelRequested = "job.cancel_requested"
-	JobLateFailure     = "job.late_failure" // a lost attempt turned out to have failed
-	JobEvidence        = "job.evidence"     // a completion that was judged and not applied
+	JobCancelRequested  = "job.cancel_requested"
+	JobPreemptRequested = "job.preempt_requested" // its worker was asked to end it, to make room
+	JobHeld             = "job.held"
+	JobUnheld           = "job.unheld"
+	JobReprioritized    = "job.reprioritized"
+	JobUnblocked        = "job.unblocked"    // its dependencies are met while its time is still ahead
+	JobLateFailure      = "job.late_failure" // a lost attempt turned out to have failed
+	JobEvidence         = "job.evidence"     // a completion that was judged and not applied
 )
 
 // JobEvent is one fact about a job, decoded.

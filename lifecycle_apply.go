@@ -66,7 +66,7 @@ func (j *Job) admits(e *JobEvent) error {
 			return fmt.Errorf("job %s: assignment %q, attempt %d after %d, is not new", j.ID, id, e.Attrs.Attempt, j.Attempt)
 		}
 		return nil
-	case JobStarted, JobReleased, JobLost, JobAttemptFailed, JobPreempted:
+	case JobStarted, JobReleased, JobLost, JobAttemptFailed, JobPreempted, JobPreemptRequested:
 		if j.Lease == nil || j.Lease.AssignmentID != id {
 			return fmt.Errorf("job %s: event %s names assignment %q, which holds no lease", j.ID, e.Type, id)
 		}
@@ -86,12 +86,12 @@ func (j *Job) apply(e JobEvent) {
 	switch e.Type {
 	case JobSubmitted:
 		j.Spec, j.SpecHash, j.Principal = *a.Spec, a.SpecHash, a.Principal
-		j.CreatedAt = e.TS
+		j.CreatedAt, j.Blocked = e.TS, a.Blocked
 		if a.State == Pending {
 			j.EligibleAt = &e.TS
 		}
 	case JobEligible:
-		j.EligibleAt = &e.TS
+		j.EligibleAt, j.Blocked = &e.TS, false
 	case JobAssigned:
 		j.applyAssigned(e)
 	case JobStarted:
@@ -113,12 +113,13 @@ func (j *Job) apply(e JobEvent) {
 		j.applyReattached(e)
 	case JobPreempted:
 		j.endAttempt(e, EndPreempted)
-		j.PreemptRequested = false
 	case JobRequeued:
 		j.RetryAt = nil
 	case JobCancelRequested:
 		j.CancelRequested = true
 		j.Message = a.Message
+	case JobPreemptRequested, JobHeld, JobUnheld, JobReprioritized, JobUnblocked:
+		j.applyFlag(e)
 	case JobLateFailure:
 		j.refund(a.AssignmentID)
 		j.count(a)
@@ -133,12 +134,32 @@ func (j *Job) apply(e JobEvent) {
 	}
 }
 
+// applyFlag follows an event that changes how the job is treated from now on.
+func (j *Job) applyFlag(e JobEvent) {
+	switch e.Type {
+	case JobPreemptRequested:
+		j.PreemptRequested = true
+	case JobHeld:
+		j.Held, j.Message = true, e.Attrs.Message
+	case JobUnheld:
+		j.Held, j.Message = false, ""
+		if j.State == Pending { // a wait by somebody's wish earns no place in the queue
+			j.EligibleAt = &e.TS
+		}
+	case JobReprioritized:
+		j.PriorityNow = e.Attrs.Priority
+	case JobUnblocked:
+		j.Blocked = false
+	}
+}
+
 func (j *Job) applyAssigned(e JobEvent) {
 	a := &e.Attrs
 	j.Attempt = a.Attempt
 	j.Lease = &Lease{AssignmentID: a.AssignmentID, WorkerID: a.WorkerID, Incarnation: a.Incarnation,
-		ClaimSeq: a.ClaimSeq, TTL: a.TTL, GrantedAt: e.TS}
-	j.Attempts = append(j.Attempts, Attempt{Number: a.Attempt, AssignmentID: a.AssignmentID, WorkerID: a.WorkerID, AssignedAt: e.TS})
+		ClaimSeq: a.ClaimSeq, TTL: a.TTL, GrantedAt: e.TS, Resources: a.Resources, GPUs: a.GPUs}
+	j.Attempts = append(j.Attempts, Attempt{Number: a.Attempt, AssignmentID: a.AssignmentID, WorkerID: a.WorkerID, AssignedAt: e.TS,
+		Resources: a.Resources, GPUs: a.GPUs})
 	if len(j.Attempts) > MaxAttemptsKept {
 		oldest := 0
 		if j.Attempts[0].AssignmentID == j.LastAcked { // it may still come back
@@ -165,7 +186,7 @@ func (j *Job) applyReattached(e JobEvent) {
 	t.End, t.EndedAt, t.Reason, t.Message, t.Late = "", nil, "", "", false
 	t.Reattached++
 	j.Lease = &Lease{AssignmentID: a.AssignmentID, WorkerID: t.WorkerID, Incarnation: a.Incarnation,
-		TTL: a.TTL, Acked: true, GrantedAt: e.TS}
+		TTL: a.TTL, Acked: true, GrantedAt: e.TS, Resources: t.Resources, GPUs: t.GPUs}
 	j.RetryAt, j.Message = nil, ""
 }
 
@@ -186,7 +207,7 @@ func (j *Job) applyTerminal(e JobEvent) {
 	}
 	j.Reason, j.Message = a.Reason, a.Message
 	j.ExitCode, j.Signal, j.Artifacts, j.Result = a.ExitCode, a.Signal, a.Artifacts, a.Result
-	j.FinishedAt, j.RetryAt, j.PreemptRequested = &e.TS, nil, false
+	j.FinishedAt, j.RetryAt, j.PreemptRequested, j.Blocked = &e.TS, nil, false, false
 	j.exclude(a)
 }
 
@@ -205,7 +226,7 @@ func terminalEnd(e JobEvent) AttemptEnd {
 // endAttempt closes the attempt of the live lease and drops the lease.
 func (j *Job) endAttempt(e JobEvent, end AttemptEnd) {
 	j.closeAttempt(e, end)
-	j.Lease = nil
+	j.Lease, j.PreemptRequested = nil, false
 }
 
 // endLive closes whatever attempt holds the lease, for an event that names none.
@@ -229,7 +250,7 @@ func (j *Job) closeAttempt(e JobEvent, end AttemptEnd) {
 		j.Message = a.Message
 	}
 	if j.Lease != nil && j.Lease.AssignmentID == a.AssignmentID {
-		j.Lease = nil
+		j.Lease, j.PreemptRequested = nil, false
 	}
 }
 
@@ -313,11 +334,13 @@ func (j *Job) WakeAt() time.Time {
 	sooner(value(j.Spec.NotAfter))
 	switch j.State {
 	case Scheduled:
-		sooner(value(j.Spec.NotBefore))
+		if !j.Blocked {
+			sooner(value(j.Spec.NotBefore))
+		}
 	case Retrying:
 		sooner(value(j.RetryAt))
 	case Pending:
-		if j.Spec.QueueTimeout > 0 && j.StartedAt == nil {
+		if j.Spec.QueueTimeout > 0 && j.StartedAt == nil && !j.Held {
 			sooner(j.EligibleAt.Add(j.Spec.QueueTimeout.D()))
 		}
 	case Lost:

@@ -51,6 +51,7 @@ type Submit struct {
 	SpecHash  string
 	Principal string
 	Operation string
+	Blocked   bool // a job of Spec.After has not ended as it should: Settle follows
 }
 
 func (c Submit) decide(j *Job, now time.Time) (Decision, error) {
@@ -62,10 +63,10 @@ func (c Submit) decide(j *Job, now time.Time) (Decision, error) {
 			WithHint("choose another ID, or submit exactly the same job again")
 	}
 	state := Pending
-	if t := c.Spec.NotBefore; t != nil && t.After(now) {
+	if t := c.Spec.NotBefore; c.Blocked || t != nil && t.After(now) {
 		state = Scheduled
 	}
-	return one(JobSubmitted, now, JobAttrs{Spec: &c.Spec, SpecHash: c.SpecHash, State: state, Principal: c.Principal, Operation: c.Operation}), nil
+	return one(JobSubmitted, now, JobAttrs{Spec: &c.Spec, SpecHash: c.SpecHash, State: state, Principal: c.Principal, Operation: c.Operation, Blocked: c.Blocked}), nil
 }
 
 // Assign grants a worker a lease on a pending job.
@@ -75,6 +76,8 @@ type Assign struct {
 	Incarnation  uint64
 	ClaimSeq     uint64
 	TTL          time.Duration
+	Resources    Resources  // what the attempt holds, beside one slot
+	GPUs         []GPUShare // the GPUs among them
 }
 
 func (c Assign) decide(j *Job, now time.Time) (Decision, error) {
@@ -89,7 +92,7 @@ func (c Assign) decide(j *Job, now time.Time) (Decision, error) {
 		return Decision{}, Errorf(CodeInternal, "assignment %q of job %s is not new", c.AssignmentID, j.ID)
 	}
 	return one(JobAssigned, now, JobAttrs{Attempt: j.Attempt + 1, AssignmentID: c.AssignmentID, WorkerID: c.WorkerID,
-		Incarnation: c.Incarnation, ClaimSeq: c.ClaimSeq, TTL: Duration(c.TTL)}), nil
+		Incarnation: c.Incarnation, ClaimSeq: c.ClaimSeq, TTL: Duration(c.TTL), Resources: c.Resources, GPUs: c.GPUs}), nil
 }
 
 // Excludes reports whether the job may not run on w.

@@ -42,6 +42,9 @@ func (c EndLease) decide(j *Job, now time.Time) (Decision, error) {
 	if j.CancelRequested {
 		return one(JobCanceled, now, JobAttrs{Reason: ReasonCancel, Cause: c.Cause, Message: "its lease ended after the cancel request"}), nil
 	}
+	if j.PreemptRequested {
+		return one(JobPreempted, now, JobAttrs{AssignmentID: c.AssignmentID, WorkerID: j.Lease.WorkerID, Reason: ReasonPreempt, Cause: c.Cause, Message: "its lease ended after it was asked to make room"}), nil
+	}
 	return j.lose(JobAttrs{AssignmentID: c.AssignmentID, WorkerID: j.Lease.WorkerID, Reason: ReasonLost, Cause: c.Cause, Message: cut(c.Message)}, !c.Uncounted, fleetView{c.Eligible, c.NobodyLeft}, now), nil
 }
 
@@ -128,9 +131,10 @@ func (c Reattach) decide(j *Job, now time.Time) (Decision, error) {
 }
 
 // canReturn reports whether a lost attempt may still be heard: it is the last
-// that was ACKed, nothing decided it, and the job is not over.
+// that was ACKed, nothing decided it, and the job is not over. One that was to
+// make room and whose lease ended before its worker said so is as good as lost.
 func (j *Job) canReturn(t *Attempt) bool {
-	return !j.State.Terminal() && t.AssignmentID == j.LastAcked && t.End == EndLost && t.Answer == ""
+	return !j.State.Terminal() && t.AssignmentID == j.LastAcked && (t.End == EndLost || t.End == EndPreempted) && t.Answer == ""
 }
 
 // wantsStop returns why the running assignment should be stopped, or "".

@@ -11,9 +11,9 @@ type Transition struct {
 // JobTransitions is the only source of which event may follow which state. Every
 // pair that is not in it is refused. docs/LIFECYCLE.md is generated from it.
 var JobTransitions = []Transition{
-	{"", JobSubmitted, Scheduled, "its time is still ahead"},
+	{"", JobSubmitted, Scheduled, "its time is still ahead, or a job it waits for has not ended"},
 	{"", JobSubmitted, Pending, ""},
-	{Scheduled, JobEligible, Pending, "its time has come"},
+	{Scheduled, JobEligible, Pending, "its time has come and its dependencies are met"},
 	{Pending, JobAssigned, Assigned, "attempt += 1, fresh assignment, lease granted"},
 	{Assigned, JobStarted, Running, "the worker's ACK"},
 	{Assigned, JobReleased, Pending, "no ACK in time, or the worker refused"},
@@ -49,6 +49,26 @@ var JobTransitions = []Transition{
 
 	// Facts that leave the state as it is.
 	{Running, JobCancelRequested, Running, ""},
+	{Running, JobPreemptRequested, Running, "its worker is asked to end it, to make room"},
+	{Scheduled, JobUnblocked, Scheduled, "its dependencies are met, its time is still ahead"},
+	{Scheduled, JobHeld, Scheduled, "it will not be assigned"},
+	{Pending, JobHeld, Pending, ""},
+	{Assigned, JobHeld, Assigned, "this attempt goes on; no other follows"},
+	{Running, JobHeld, Running, "this attempt goes on; no other follows"},
+	{Lost, JobHeld, Lost, ""},
+	{Retrying, JobHeld, Retrying, ""},
+	{Scheduled, JobUnheld, Scheduled, ""},
+	{Pending, JobUnheld, Pending, "its wait counts from now"},
+	{Assigned, JobUnheld, Assigned, ""},
+	{Running, JobUnheld, Running, ""},
+	{Lost, JobUnheld, Lost, ""},
+	{Retrying, JobUnheld, Retrying, ""},
+	{Scheduled, JobReprioritized, Scheduled, ""},
+	{Pending, JobReprioritized, Pending, ""},
+	{Assigned, JobReprioritized, Assigned, ""},
+	{Running, JobReprioritized, Running, ""},
+	{Lost, JobReprioritized, Lost, ""},
+	{Retrying, JobReprioritized, Retrying, ""},
 	{Lost, JobLateFailure, Lost, "the loss turns out to be a failure"},
 	{Retrying, JobLateFailure, Retrying, ""},
 	{Pending, JobLateFailure, Pending, ""},
@@ -68,7 +88,7 @@ var JobTransitions = []Transition{
 var JobEventTypes = []string{
 	JobSubmitted, JobEligible, JobAssigned, JobStarted, JobReleased, JobLost, JobRetrying, JobReattached,
 	JobAttemptFailed, JobPreempted, JobRequeued, JobSucceeded, JobFailed, JobCanceled,
-	JobCancelRequested, JobLateFailure, JobEvidence,
+	JobCancelRequested, JobPreemptRequested, JobHeld, JobUnheld, JobReprioritized, JobUnblocked, JobLateFailure, JobEvidence,
 }
 
 type stateEvent struct {

@@ -102,7 +102,7 @@ func eventFor(typ string, j *entropy.Job) entropy.JobEvent {
 		e.Attrs = entropy.JobAttrs{Spec: &entropy.JobSpec{Command: []string{"x"}}, State: entropy.Pending}
 	case entropy.JobAssigned:
 		e.Attrs = entropy.JobAttrs{AssignmentID: "a9", WorkerID: "w9", Attempt: j.Attempt + 1}
-	case entropy.JobStarted, entropy.JobReleased, entropy.JobLost, entropy.JobAttemptFailed, entropy.JobPreempted:
+	case entropy.JobStarted, entropy.JobReleased, entropy.JobLost, entropy.JobAttemptFailed, entropy.JobPreempted, entropy.JobPreemptRequested:
 		if j.Lease != nil {
 			e.Attrs.AssignmentID = j.Lease.AssignmentID
 		}
@@ -266,7 +266,7 @@ func writeWorkerDiagram(b *strings.Builder) {
 func seenAttrs() map[string]string {
 	count := make(map[string]int)
 	keys := make(map[string]map[string]int)
-	for seed := range uint64(300) {
+	for seed := range uint64(800) {
 		r := newRandomJob(seededChooser{rand.New(rand.NewPCG(seed, 3))})
 		r.seen = func(e entropy.JobEvent) {
 			var m map[string]json.RawMessage

@@ -70,6 +70,14 @@ func (r *randomJob) drawSpec() entropy.JobSpec {
 	s.Retry = entropy.RetryPolicy{MaxAttempts: r.pick(4), MaxLosses: r.pick(4), NonRetryable: oneOf[[]int](r, nil, []int{2})}
 	if r.pick(4) == 0 {
 		s.Retry.NoRetry, s.Retry.MaxAttempts = true, 0
+	} else {
+		s.Preemptible = r.pick(2) == 0
+	}
+	if r.pick(4) == 0 {
+		s.After = []entropy.Dependency{{Job: "up", On: oneOf(r, "", entropy.OnEnd)}}
+	}
+	if r.pick(2) == 0 {
+		s.Resources = entropy.Resources{entropy.ResourceCPU: 1500, entropy.ResourceGPU: entropy.Unit / 2}
 	}
 	s.Disconnect.LateResult = oneOf(r, "", entropy.LateAccept, entropy.LateDiscard)
 	s.Disconnect.ReassignAfter = entropy.Duration(oneOf(r, 0, 0, 7*time.Second))
@@ -80,6 +88,8 @@ func (r *randomJob) drawSpec() entropy.JobSpec {
 		s.NotBefore = after(1500*time.Microsecond + 1)
 	case 1:
 		s.NotBefore = after(-time.Second)
+	case 2:
+		s.NotBefore = after(15 * time.Second)
 	}
 	if r.pick(4) == 0 {
 		s.NotAfter = after(20*time.Second + 7)
@@ -109,16 +119,22 @@ func (r *randomJob) command() entropy.JobCommand {
 	}
 	id, w := r.someAssignment()
 	message := oneOf(r, awkward...)
-	switch r.pick(16) {
+	if r.job.Blocked && r.pick(3) == 0 {
+		return entropy.Settle{Open: r.pick(2)}
+	}
+	switch r.pick(20) {
 	case 0:
-		return entropy.Submit{Spec: r.spec, SpecHash: oneOf(r, r.hash, r.hash, "other"), Principal: "admin:t", Operation: oneOf(r, "", "op")}
+		return entropy.Submit{Spec: r.spec, SpecHash: oneOf(r, r.hash, r.hash, "other"), Principal: "admin:t", Operation: oneOf(r, "", "op"), Blocked: len(r.spec.After) > 0}
+	case 14, 15, 16:
+		return r.wish(id, message)
 	case 1, 2, 3:
 		next := entropy.AssignmentID(fmt.Sprintf("a%d", len(r.assignments)+1))
 		if r.pick(10) == 0 {
 			next = id
 		}
 		return entropy.Assign{AssignmentID: next, WorkerID: oneOf[entropy.WorkerID](r, "w1", "w2", "w3"),
-			Incarnation: uint64(1 + r.pick(3)), ClaimSeq: uint64(r.pick(9)), TTL: 15 * time.Second}
+			Incarnation: uint64(1 + r.pick(3)), ClaimSeq: uint64(r.pick(9)), TTL: 15 * time.Second, Resources: r.spec.Resources,
+			GPUs: oneOf(r, nil, []entropy.GPUShare{{Index: 1, Amount: entropy.Unit / 2}})}
 	case 4, 5:
 		return entropy.Ack{AssignmentID: id, WorkerID: w}
 	case 6:
@@ -143,6 +159,21 @@ func (r *randomJob) command() entropy.JobCommand {
 	return entropy.Wake{}
 }
 
+// wish is one of the commands by which people and the scheduler steer a job.
+func (r *randomJob) wish(id entropy.AssignmentID, message string) entropy.JobCommand {
+	switch r.pick(5) {
+	case 0:
+		return entropy.Hold{Message: message, Operation: oneOf(r, "", "op")}
+	case 1:
+		return entropy.Unhold{}
+	case 2:
+		return entropy.Reprioritize{Priority: oneOf(r, 0, 7, -100, 101)}
+	case 3:
+		return entropy.Settle{Open: r.pick(2), Broken: oneOf(r, "", "", "", "job up failed"+message)}
+	}
+	return entropy.Preempt{AssignmentID: id, Message: message}
+}
+
 // patientCommand keeps a job going round.
 func (r *randomJob) patientCommand() entropy.JobCommand {
 	if l := r.job.Lease; l != nil {
@@ -156,8 +187,13 @@ func (r *randomJob) patientCommand() entropy.JobCommand {
 	}
 	switch r.job.State {
 	case "":
-		return entropy.Submit{Spec: r.spec, SpecHash: r.hash}
+		return entropy.Submit{Spec: r.spec, SpecHash: r.hash, Blocked: len(r.spec.After) > 0}
+	case entropy.Scheduled:
+		return entropy.Settle{}
 	case entropy.Pending:
+		if r.job.Held {
+			return entropy.Unhold{}
+		}
 		if a := r.job.LastAcked; a != "" && r.pick(40) == 0 {
 			return entropy.Reattach{AssignmentID: a, WorkerID: r.owner[a], Incarnation: 3, TTL: time.Second}
 		}
@@ -337,6 +373,9 @@ func (r *randomJob) checkState(t fataler, before entropy.State) {
 	leased := j.State == entropy.Assigned || j.State == entropy.Running
 	if leased != (j.Lease != nil) || leased && j.Lease.Acked != (j.State == entropy.Running) {
 		t.Fatalf("state %s with lease %+v", j.State, j.Lease)
+	}
+	if j.Blocked && j.State != entropy.Scheduled && !j.State.Terminal() || j.PreemptRequested && j.State != entropy.Running {
+		t.Fatalf("state %s, blocked %t, preempt requested %t", j.State, j.Blocked, j.PreemptRequested)
 	}
 	if (j.State == entropy.Retrying) != (j.RetryAt != nil) {
 		t.Fatalf("state %s with RetryAt %v", j.State, j.RetryAt)

@@ -21,6 +21,7 @@ import (
 //	assign A WORKER · ack A · release A CAUSE [nobody-left]
 //	end A CAUSE [uncounted] [eligible=N] [nobody-left] [before=N]
 //	complete A OUTCOME [REASON] [exit=N] [by=WORKER] · reattach A [by=WORKER] [inc=N]
+//	hold · unhold · prioritize N · settle [open=N] [broken=WHY] · preempt A
 //	cancel · wake (at the time the job asks for) · tick D · attempts
 type scenario struct {
 	now     time.Time
@@ -148,6 +149,15 @@ func (s *scenario) parse(verb string, args words) (entropy.JobCommand, error) {
 		return entropy.Wake{}, nil
 	case "cancel":
 		return entropy.Cancel{Message: "by request"}, nil
+	case "hold":
+		return entropy.Hold{Message: "by request"}, nil
+	case "unhold":
+		return entropy.Unhold{}, nil
+	case "prioritize":
+		n, err := strconv.Atoi(args[0])
+		return entropy.Reprioritize{Priority: n}, err
+	case "settle":
+		return entropy.Settle{Open: args.number("open"), Broken: args.value("broken", "")}, nil
 	}
 	if len(args) == 0 {
 		return nil, errors.New("which assignment?")
@@ -160,6 +170,8 @@ func (s *scenario) parse(verb string, args words) (entropy.JobCommand, error) {
 		return entropy.Assign{AssignmentID: id, WorkerID: s.workers[id], Incarnation: uint64(max(rest.number("inc"), 1)), ClaimSeq: 1, TTL: 15 * time.Second}, nil
 	case "ack":
 		return entropy.Ack{AssignmentID: id, WorkerID: w}, nil
+	case "preempt":
+		return entropy.Preempt{AssignmentID: id, Message: "to make room"}, nil
 	case "release":
 		return entropy.Release{AssignmentID: id, WorkerID: w, Cause: entropy.Cause(rest[0]), Message: "told so", NobodyLeft: rest.has("nobody-left")}, nil
 	case "end":
@@ -180,7 +192,11 @@ func (s *scenario) submit(a words) (entropy.JobCommand, error) {
 			Backoff: entropy.Duration(a.duration("backoff")), BackoffCap: entropy.Duration(a.duration("backoff-cap")),
 			LostTimeout: entropy.Duration(a.duration("lost-timeout"))},
 		Disconnect: entropy.Disconnect{Worker: a.value("worker", ""), LateResult: a.value("late", ""),
-			ReassignAfter: entropy.Duration(a.duration("reassign-after"))}}
+			ReassignAfter: entropy.Duration(a.duration("reassign-after"))},
+		Preemptible: a.has("preemptible")}
+	if up := a.value("after", ""); up != "" {
+		spec.After = []entropy.Dependency{{Job: entropy.JobID(up)}}
+	}
 	if n := a.number("non-retryable"); n != 0 {
 		spec.Retry.NonRetryable = []int{n}
 	}
@@ -196,7 +212,7 @@ func (s *scenario) submit(a words) (entropy.JobCommand, error) {
 		return nil, err
 	}
 	hash, err := spec.SpecHash()
-	return entropy.Submit{Spec: spec, SpecHash: hash, Principal: "admin:t"}, err
+	return entropy.Submit{Spec: spec, SpecHash: hash, Principal: "admin:t", Blocked: len(spec.After) > 0}, err
 }
 
 func (s *scenario) complete(id entropy.AssignmentID, w entropy.WorkerID, rest words) entropy.JobCommand {
@@ -278,8 +294,14 @@ func (s *scenario) state() string {
 	if len(j.Excluded) > 0 {
 		text += fmt.Sprintf(", excluded %v", j.Excluded)
 	}
-	if j.CancelRequested {
-		text += ", cancel requested"
+	for _, x := range []struct {
+		is   bool
+		text string
+	}{{j.CancelRequested, "cancel requested"}, {j.PreemptRequested, "preempt requested"}, {j.Held, "held"}, {j.Blocked, "blocked"},
+		{j.PriorityNow != nil, fmt.Sprintf("priority %d", j.Priority())}} {
+		if x.is {
+			text += ", " + x.text
+		}
 	}
 	if j.State.Terminal() && j.Reason != "" {
 		text += ", reason " + string(j.Reason)

@@ -221,7 +221,7 @@ type Registration struct {
 	Version   string            `json:"version"`
 	Slots     int               `json:"slots"`
 	Labels    map[string]string `json:"labels,omitempty"`    // configured and detected
-	Resources map[string]int64  `json:"resources,omitempty"` // detected: cpu, mem (bytes), gpu
+	Resources Resources         `json:"resources,omitempty"` // detected (cpu, mem, gpu) and configured
 	Handlers  []string          `json:"handlers,omitempty"`  // Go handlers it offers; a job with a handler goes only there
 	Inventory []Held            `json:"inventory,omitempty"` // every assignment it still holds
 }
@@ -272,6 +272,8 @@ type Assignment struct {
 	TTL          Duration     `json:"ttl"`         // of the lease
 	AckTimeout   Duration     `json:"ack_timeout"` // ACK within this, or it is released
 	Revoked      bool         `json:"revoked,omitempty"`
+	Resources    Resources    `json:"resources,omitempty"` // held by the attempt beside one slot
+	GPUs         []GPUShare   `json:"gpus,omitempty"`      // the GPUs it owns: CUDA_VISIBLE_DEVICES
 	Spec         JobSpec      `json:"spec"`
 }
 

@@ -21,7 +21,7 @@ type Worker struct {
 	AgentVersion string            `json:"agent_version"`
 	Slots        int               `json:"slots"`
 	Labels       map[string]string `json:"labels"`
-	Resources    map[string]int64  `json:"resources"`
+	Resources    Resources         `json:"resources"`
 	Handlers     []string          `json:"handlers"`
 	Draining     bool              `json:"draining"`
 	Quarantined  bool              `json:"quarantined"`

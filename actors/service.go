@@ -88,6 +88,10 @@ func cloneSpec(s *entropy.JobSpec) entropy.JobSpec {
 	c.Command, c.Artifacts, c.Inputs = slices.Clone(s.Command), slices.Clone(s.Artifacts), slices.Clone(s.Inputs)
 	c.Env, c.Labels, c.Require = maps.Clone(s.Env), maps.Clone(s.Labels), maps.Clone(s.Require)
 	c.Payload, c.Retry.NonRetryable = slices.Clone(s.Payload), slices.Clone(s.Retry.NonRetryable)
+	c.Resources, c.After, c.AnyOf = maps.Clone(s.Resources), slices.Clone(s.After), slices.Clone(s.AnyOf)
+	for i, alt := range c.AnyOf {
+		c.AnyOf[i] = entropy.Need{Require: maps.Clone(alt.Require), Resources: maps.Clone(alt.Resources)}
+	}
 	if s.NotBefore != nil {
 		at := *s.NotBefore
 		c.NotBefore = &at

@@ -241,7 +241,7 @@ func testNonRetryable(s *suite) {
 func testRegister(s *suite) {
 	w := s.Worker("w1")
 	r := s.registration("w1")
-	r.Resources = map[string]int64{"cpu": 8, "mem": 1 << 34}
+	r.Resources = entropy.Resources{"cpu": 8 * entropy.Unit, "mem": (1 << 34) * entropy.Unit}
 	first, err := w.Register(s.ctx, r)
 	s.must(err)
 	again, err := w.Register(s.ctx, r)
@@ -251,7 +251,7 @@ func testRegister(s *suite) {
 	}
 	infos, err := s.Service.Workers(s.ctx)
 	s.must(err)
-	if len(infos) != 1 || infos[0].ID != "w1" || infos[0].State != entropy.WorkerAlive || infos[0].Slots != 64 || infos[0].Resources["cpu"] != 8 ||
+	if len(infos) != 1 || infos[0].ID != "w1" || infos[0].State != entropy.WorkerAlive || infos[0].Slots != 64 || infos[0].Resources["cpu"] != 8*entropy.Unit ||
 		infos[0].Labels["zone"] != "w1" || infos[0].Hostname != "host-w1" || infos[0].Incarnation != first.Incarnation {
 		s.Fatalf("workers: %+v", infos)
 	}

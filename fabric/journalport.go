@@ -28,8 +28,11 @@ func (p journalPort) LastClaim(ctx context.Context, w entropy.WorkerID) (incarna
 // not run are read whole.
 func (p journalPort) EachQueued(ctx context.Context, f func(*entropy.Job) error) error {
 	return p.Journal.EachQueued(ctx, func(q journal.QueuedJob) error {
-		j := &entropy.Job{ID: q.ID, State: entropy.Pending, EligibleAt: &q.EligibleAt,
-			Spec: entropy.JobSpec{Priority: q.Priority, Require: q.Require, Handler: q.Handler}}
+		j := &entropy.Job{ID: q.ID, State: entropy.Pending, EligibleAt: &q.EligibleAt, Spec: q.Demand.Spec()}
+		j.Spec.Handler, j.Spec.Queue, j.Spec.Tenant = q.Handler, q.Queue, q.Tenant
+		if q.Priority != j.Spec.Priority {
+			j.PriorityNow = &q.Priority
+		}
 		if q.HasExclusions {
 			whole, err := p.Job(ctx, q.ID)
 			if err != nil {

@@ -33,7 +33,7 @@ func Key(enqueuedAt time.Time, priority int, agingStep time.Duration) int64 {
 
 // ReadyOf returns the index entry of a pending job.
 func ReadyOf(j *entropy.Job, agingStep time.Duration) Ready {
-	return Ready{ID: j.ID, Key: Key(*j.EligibleAt, j.Spec.Priority, agingStep), Set: j.Spec.Handler + "\x00" + j.Spec.RequireKey(),
+	return Ready{ID: j.ID, Key: Key(*j.EligibleAt, j.Priority(), agingStep), Set: j.Spec.Handler + "\x00" + j.Spec.RequireKey(),
 		Require: j.Spec.Require, Handler: j.Spec.Handler, Excluded: j.Excluded}
 }
 

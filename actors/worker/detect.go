@@ -17,12 +17,12 @@ import (
 func (n *Node) describe() entropy.Registration {
 	host, _ := os.Hostname()
 	labels := map[string]string{"os": runtime.GOOS, "arch": runtime.GOARCH}
-	resources := map[string]int64{"cpu": int64(runtime.NumCPU())}
+	resources := entropy.Resources{entropy.ResourceCPU: entropy.Amount(runtime.NumCPU()) * entropy.Unit}
 	if mem := memory(); mem > 0 {
-		resources["mem"] = mem
+		resources[entropy.ResourceMemory] = entropy.Amount(mem) * entropy.Unit
 	}
 	if models := gpus(); len(models) > 0 {
-		resources["gpu"] = int64(len(models))
+		resources[entropy.ResourceGPU] = entropy.Amount(len(models)) * entropy.Unit
 		labels["gpu"] = models[0]
 	}
 	maps.Copy(labels, n.conf.Labels)

@@ -114,6 +114,10 @@ func (e *entry) encodeState() (err error) {
 	case *entropy.Token:
 		entity, version = entropy.Entity(entropy.KindToken, s.ID), s.Version
 		e.doc, err = newDocRow(entropy.KindToken, s.ID, s)
+	case entropy.Document:
+		entity, version = s.Entity()
+		kind, id := entropy.SplitEntity(entity)
+		e.doc, err = newDocRow(kind, id, s)
 	default:
 		return fault(c, fmt.Sprintf("its state is a %T", c.State))
 	}

@@ -105,7 +105,7 @@ func register(tb testing.TB, id string) (entropy.Change, *entropy.Worker) {
 	tb.Helper()
 	w := &entropy.Worker{ID: entropy.WorkerID(id)}
 	events, _, err := w.Register(entropy.Registration{Nonce: entropy.NewID(), KeyHash: "k", BootID: "b", SpoolID: "s", Slots: 4,
-		Hostname: "host-" + id, Labels: map[string]string{"os": "linux"}, Handlers: []string{"noop"}, Resources: map[string]int64{"cpu": 4}}, epoch0)
+		Hostname: "host-" + id, Labels: map[string]string{"os": "linux"}, Handlers: []string{"noop"}, Resources: entropy.Resources{"cpu": 4 * entropy.Unit}}, epoch0)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -20,9 +20,8 @@ type jobRow struct {
 	same    bool // turning is as it was
 
 	// Only of a new job: columns that never change.
-	priority                     int
 	name, queue, tenant, handler string
-	require                      string
+	demand                       string
 	created                      int64
 	spec                         string
 	labels                       map[string]string
@@ -33,11 +32,12 @@ type jobRow struct {
 // turning are the columns of a job that only some of its events change.
 type turning struct {
 	held, excluded           bool
+	priority                 int
 	eligible, wake, finished any // int64 milliseconds, or nil
 }
 
 func turningOf(j *entropy.Job) turning {
-	return turning{held: j.Held, excluded: len(j.Excluded) > 0, eligible: milli(j.EligibleAt), wake: milliOrNil(j.WakeAt()), finished: milli(j.FinishedAt)}
+	return turning{held: j.Held, excluded: len(j.Excluded) > 0, priority: j.Priority(), eligible: milli(j.EligibleAt), wake: milliOrNil(j.WakeAt()), finished: milli(j.FinishedAt)}
 }
 
 // recordEvery is how many events of a live job at most lie between two of its
@@ -81,16 +81,24 @@ func (r *jobRow) addSpec(j *entropy.Job) error {
 	if err != nil {
 		return err
 	}
-	if len(j.Spec.Require) > 0 {
-		b, err := json.Marshal(j.Spec.Require)
-		if err != nil {
-			return err
-		}
-		r.require = string(b)
+	if r.demand, err = encodeDemand(&j.Spec); err != nil {
+		return err
 	}
-	r.priority, r.name, r.queue, r.tenant, r.handler = j.Spec.Priority, j.Spec.Name, j.QueueName(), j.TenantName(), j.Spec.Handler
+	r.name, r.queue, r.tenant, r.handler = j.Spec.Name, j.QueueName(), j.TenantName(), j.Spec.Handler
 	r.created, r.spec, r.labels = j.CreatedAt.UnixMilli(), string(spec), j.Spec.Labels
 	return nil
+}
+
+// encodeDemand returns what a spec demands beside its handler, which has a column
+// of its own, as JSON; "" for the many jobs that demand nothing.
+func encodeDemand(s *entropy.JobSpec) (string, error) {
+	d := s.Demand()
+	d.Handler = ""
+	b, err := json.Marshal(d)
+	if string(b) == "{}" {
+		return "", err
+	}
+	return string(b), err
 }
 
 func milli(t *time.Time) any {

@@ -14,10 +14,9 @@ import (
 // QueuedJob is what the scheduler's index holds of a pending job.
 type QueuedJob struct {
 	ID            entropy.JobID
-	EligibleAt    time.Time // UTC, to the millisecond
-	Priority      int
-	RequireKey    string            // see JobSpec.RequireKey
-	Require       map[string]string // shared between jobs that require the same: do not change it
+	EligibleAt    time.Time       // UTC, to the millisecond
+	Priority      int             // as it is now
+	Demand        *entropy.Demand // shared between jobs that demand the same: do not change it; without the handler
 	Handler       string
 	Queue         string
 	Tenant        string
@@ -33,16 +32,16 @@ const scanRows = 20_000
 // returns an error, which it returns. It does not see one moment: it reads in
 // pieces. It is made for the start, before anything changes.
 func (r *Reader) EachQueued(ctx context.Context, f func(QueuedJob) error) error {
-	needs := requirements{}
-	const sql = `SELECT ordinal, id, eligible_ms, priority, require, handler, queue, tenant, held, excluded FROM job
+	demands := demands{"": new(entropy.Demand)}
+	const sql = `SELECT ordinal, id, eligible_ms, priority, demand, handler, queue, tenant, held, excluded FROM job
 		WHERE state='pending' AND state NOT IN ('assigned', 'running') AND ordinal > ? ORDER BY ordinal LIMIT ?`
 	return scan(ctx, r, sql, f, func(row []driver.Value) (QueuedJob, error) {
-		need, err := needs.of(str(row[4]))
+		demand, err := demands.of(str(row[4]))
 		if err != nil {
 			return QueuedJob{}, fmt.Errorf("job %s: %w", str(row[1]), err)
 		}
 		return QueuedJob{ID: entropy.JobID(str(row[1])), EligibleAt: time.UnixMilli(num(row[2])).UTC(), Priority: int(num(row[3])),
-			RequireKey: need.key, Require: need.labels, Handler: intern(row[5]), Queue: intern(row[6]), Tenant: intern(row[7]),
+			Demand: demand, Handler: intern(row[5]), Queue: intern(row[6]), Tenant: intern(row[7]),
 			Held: num(row[8]) != 0, HasExclusions: num(row[9]) != 0}, nil
 	})
 }
@@ -120,29 +119,19 @@ func scan[T any](ctx context.Context, r *Reader, sql string, f func(T) error, de
 	}
 }
 
-// need is a requirement, decoded.
-type need struct {
-	key    string
-	labels map[string]string
-}
+// demands decodes each distinct demand once.
+type demands map[string]*entropy.Demand
 
-// requirements decodes each distinct requirement once.
-type requirements map[string]need
-
-func (rs requirements) of(text string) (need, error) {
-	if text == "" {
-		return need{}, nil
+func (ds demands) of(text string) (*entropy.Demand, error) {
+	if d, ok := ds[text]; ok {
+		return d, nil
 	}
-	if n, ok := rs[text]; ok {
-		return n, nil
+	d := new(entropy.Demand)
+	if err := json.Unmarshal([]byte(text), d); err != nil {
+		return nil, fmt.Errorf("decode its demand: %w", err)
 	}
-	var spec entropy.JobSpec
-	if err := json.Unmarshal([]byte(text), &spec.Require); err != nil {
-		return need{}, fmt.Errorf("decode its requirements: %w", err)
-	}
-	n := need{key: spec.RequireKey(), labels: spec.Require}
-	rs[text] = n
-	return n, nil
+	ds[text] = d
+	return d, nil
 }
 
 // intern returns one copy of equal strings: a million queued jobs share the name

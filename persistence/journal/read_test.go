@@ -162,7 +162,8 @@ func TestTheScansOfAStart(t *testing.T) {
 	plain, picky, running, waiting := newTracker("plain"), newTracker("picky"), newTracker("running"), newTracker("waiting")
 	must(t, j, plain.submit(t, entropy.JobSpec{Command: []string{"true"}}))
 	must(t, j, picky.submit(t, entropy.JobSpec{Handler: "train", Queue: "gpu", Tenant: "lab", Priority: -7, QueueTimeout: entropy.Duration(time.Hour),
-		Require: map[string]string{"gpu": "h100", "os": "linux"}}))
+		Require: map[string]string{"gpu": "h100", "os": "linux"}, Resources: entropy.Resources{entropy.ResourceGPU: entropy.Unit / 2}}))
+	must(t, j, picky.change(t, entropy.Reprioritize{Priority: 5}))
 	must(t, j, picky.assign(t, "w1", 1))
 	must(t, j, picky.change(t, entropy.Release{AssignmentID: picky.lease().AssignmentID, WorkerID: "w1", Cause: entropy.CauseRefused}))
 	must(t, j, running.submit(t, spec()), running.assign(t, "w1", 2), running.ack(t))
@@ -173,12 +174,13 @@ func TestTheScansOfAStart(t *testing.T) {
 	if err := j.EachQueued(bg, func(q QueuedJob) error { queued = append(queued, q); return nil }); err != nil {
 		t.Fatal(err)
 	}
+	demand := picky.job.Spec.Demand()
+	demand.Handler = ""
 	want := []QueuedJob{
-		{ID: "plain", EligibleAt: *plain.job.EligibleAt, Queue: "default", Tenant: "default"},
-		{ID: "picky", EligibleAt: *picky.job.EligibleAt, Priority: -7, Handler: "train", Queue: "gpu", Tenant: "lab", HasExclusions: true,
-			Require: picky.job.Spec.Require, RequireKey: picky.job.Spec.RequireKey()},
+		{ID: "plain", EligibleAt: *plain.job.EligibleAt, Queue: "default", Tenant: "default", Demand: new(entropy.Demand)},
+		{ID: "picky", EligibleAt: *picky.job.EligibleAt, Priority: 5, Handler: "train", Queue: "gpu", Tenant: "lab", HasExclusions: true, Demand: &demand},
 	}
-	if a, b := fmt.Sprintf("%+v", queued), fmt.Sprintf("%+v", want); a != b {
+	if a, b := asJSON(queued), asJSON(want); a != b {
 		t.Errorf("queued %s, want %s", a, b)
 	}
 	var leased []entropy.JobID
@@ -342,5 +344,39 @@ func TestTheBodyIsWhatTheStandardLibraryReads(t *testing.T) {
 		if err != nil || asJSON(got) != asJSON(e) {
 			t.Errorf("%q: got %s, want %s (%v)", s, asJSON(got), asJSON(e), err)
 		}
+	}
+}
+
+// proves P-2: a document is read back as it was left, and verified like the rest.
+func TestDocuments(t *testing.T) {
+	t.Parallel()
+	j := open(t, Config{})
+	policy := new(entropy.Policy)
+	entity, _ := policy.Entity()
+	_, err := j.Document(bg, entity)
+	wantCode(t, err, entropy.CodeNotFound)
+	var last entropy.Change
+	for _, next := range []entropy.Policy{{MaxRetrying: 7}, {Queues: map[string]entropy.QueuePolicy{"gpu": {Paused: true, Reason: "move"}}}} {
+		e, after, err := policy.Change(next, "admin:t", entropy.Operation{}, epoch0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = entropy.Change{Entity: entity, Expected: policy.Version, Events: []entropy.Event{e}, Before: policy, State: after}
+		must(t, j, last)
+		policy = after
+	}
+	got, err := j.Document(bg, entity)
+	if err != nil || asJSON(got) != asJSON(policy) || policy.Version != 2 {
+		t.Errorf("read %s, want %s (%v)", asJSON(got), asJSON(policy), err)
+	}
+	var all []entropy.Document
+	if err := j.Documents(bg, entropy.KindPolicy, func(d entropy.Document) error { all = append(all, d); return nil }); err != nil || asJSON(all) != asJSON([]any{policy}) {
+		t.Errorf("listed %s, %v", asJSON(all), err)
+	}
+	_, err = j.Append(bg, last)
+	wantCode(t, err, entropy.CodeConflict)
+	report, err := j.Verify(bg, nil)
+	if err != nil || !report.OK() || report.Documents != 1 {
+		t.Errorf("%v, %v", report, err)
 	}
 }

@@ -168,6 +168,42 @@ func (r *Reader) Tokens(ctx context.Context) ([]*entropy.Token, error) {
 	return docs[entropy.Token](ctx, r, entropy.KindToken)
 }
 
+// Documents calls f with every document of a kind, by ID, until f returns an
+// error, which it then returns.
+func (r *Reader) Documents(ctx context.Context, kind string, f func(entropy.Document) error) error {
+	return r.with(ctx, func(c *conn) error {
+		return c.each(ctx, "SELECT id, record FROM doc WHERE kind=? ORDER BY id", []driver.Value{kind}, func(row []driver.Value) error {
+			d := entropy.NewDocument(entropy.Entity(kind, str(row[0])))
+			if d == nil {
+				return fmt.Errorf("there are no documents of kind %s", kind)
+			}
+			if err := json.Unmarshal([]byte(str(row[1])), d); err != nil {
+				return fmt.Errorf("%s %s: %w", kind, str(row[0]), err)
+			}
+			return f(d)
+		})
+	})
+}
+
+// Document returns one document, or CodeNotFound.
+func (r *Reader) Document(ctx context.Context, entity string) (d entropy.Document, err error) {
+	kind, id := entropy.SplitEntity(entity)
+	err = r.with(ctx, func(c *conn) error {
+		record, err := c.text(ctx, "SELECT record FROM doc WHERE kind=? AND id=?", kind, id)
+		if err != nil {
+			return err
+		}
+		if record == "" {
+			return entropy.Errorf(entropy.CodeNotFound, "there is no %s %s", kind, id)
+		}
+		if d = entropy.NewDocument(entity); d == nil {
+			return fmt.Errorf("there are no documents of kind %s", kind)
+		}
+		return json.Unmarshal([]byte(record), d)
+	})
+	return d, err
+}
+
 func docs[T any](ctx context.Context, r *Reader, kind string) (all []*T, err error) {
 	err = r.with(ctx, func(c *conn) error {
 		return c.each(ctx, "SELECT id, record FROM doc WHERE kind=? ORDER BY id", []driver.Value{kind}, func(row []driver.Value) error {

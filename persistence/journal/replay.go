@@ -19,6 +19,7 @@ type replay struct {
 	job      *entropy.Job
 	worker   *entropy.Worker
 	token    *entropy.Token
+	document entropy.Document
 	finding  JobFinding
 	recorded uint64 // version of the stored record, 0 without one
 	record   string
@@ -34,6 +35,8 @@ func newReplay(no int64, name string) *replay {
 		p.worker = &entropy.Worker{ID: entropy.WorkerID(id)}
 	case entropy.KindToken:
 		p.token = new(entropy.Token)
+	default:
+		p.document = entropy.NewDocument(name)
 	}
 	return p
 }
@@ -58,6 +61,8 @@ func (p *replay) apply(v *verifier, row []driver.Value) error {
 		}
 	case p.token != nil && e.Type == entropy.TokenCreated:
 		err = json.Unmarshal(e.Attrs, p.token)
+	case p.document != nil:
+		err = p.document.Apply(e)
 	}
 	p.version, p.lastSeq = version, seq
 	if err != nil {
@@ -123,6 +128,13 @@ func (v *verifier) compare() error {
 			return nil // only its creation says all of it
 		}
 		return v.compareDoc(p, entropy.KindToken, asJSON(p.token))
+	case p.document != nil:
+		v.Documents++
+		if p.broken {
+			return nil
+		}
+		kind, _ := entropy.SplitEntity(p.name)
+		return v.compareDoc(p, kind, asJSON(p.document))
 	}
 	v.problem(p.lastSeq, p.name, "an entity of a kind that this program does not know")
 	return nil
@@ -149,7 +161,7 @@ func (v *verifier) compareJob(p *replay) error {
 		return err
 	}
 	v.labels += uint64(len(want.labels))
-	row, err := v.c.one(v.ctx, `SELECT id, j.version, state, held, excluded, priority, name, queue, tenant, handler, require, created_ms, eligible_ms,
+	row, err := v.c.one(v.ctx, `SELECT id, j.version, state, held, excluded, priority, name, queue, tenant, handler, demand, created_ms, eligible_ms,
 		wake_ms, finished_ms, spec FROM job j JOIN job_spec USING(ordinal) WHERE ordinal=?`, p.no)
 	if err != nil {
 		return err
@@ -170,7 +182,7 @@ func (v *verifier) compareJob(p *replay) error {
 	}{
 		{"id", want.id}, {"version", int64(want.version)}, {"state", want.state}, {"held", bit(want.held)}, {"excluded", bit(want.excluded)},
 		{"priority", int64(want.priority)}, {"name", want.name}, {"queue", want.queue}, {"tenant", want.tenant}, {"handler", want.handler},
-		{"require", want.require}, {"created_ms", want.created}, {"eligible_ms", want.eligible}, {"wake_ms", want.wake},
+		{"demand", want.demand}, {"created_ms", want.created}, {"eligible_ms", want.eligible}, {"wake_ms", want.wake},
 		{"finished_ms", want.finished}, {"spec", want.spec},
 	} {
 		if row[i] != col.want {

@@ -15,12 +15,13 @@ type Report struct {
 	Epoch     uint64 `json:"epoch"`
 	Seq       uint64 `json:"seq"` // newest event that was looked at
 
-	Events  uint64                   `json:"events"`
-	Batches uint64                   `json:"batches"` // each sealed
-	Jobs    uint64                   `json:"jobs"`
-	Workers uint64                   `json:"workers"`
-	Tokens  uint64                   `json:"tokens"`
-	States  map[entropy.State]uint64 `json:"states"` // jobs by state, by replay
+	Events    uint64                   `json:"events"`
+	Batches   uint64                   `json:"batches"` // each sealed
+	Jobs      uint64                   `json:"jobs"`
+	Workers   uint64                   `json:"workers"`
+	Tokens    uint64                   `json:"tokens"`
+	Documents uint64                   `json:"documents"` // policies and the like
+	States    map[entropy.State]uint64 `json:"states"`    // jobs by state, by replay
 
 	// Problems are the first MaxProblems found, ProblemCount is how many there are.
 	Problems     []Problem `json:"problems,omitempty"`

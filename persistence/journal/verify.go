@@ -206,7 +206,7 @@ func (v *verifier) leftovers() error {
 		want  uint64
 	}{
 		{"job", v.Jobs}, {"job_spec", v.Jobs}, {"job_label", v.labels}, {"job_record", v.record},
-		{"lease", v.leases}, {"claim", uint64(len(v.claims))}, {"doc", v.Workers + v.Tokens}, {"entity", v.Jobs + v.Workers + v.Tokens},
+		{"lease", v.leases}, {"claim", uint64(len(v.claims))}, {"doc", v.Workers + v.Tokens + v.Documents}, {"entity", v.Jobs + v.Workers + v.Tokens + v.Documents},
 	} {
 		got, err := v.c.number(v.ctx, "SELECT count(*) FROM "+t.table)
 		if err != nil {

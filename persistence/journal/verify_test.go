@@ -76,7 +76,7 @@ func TestVerifyFindsEveryKindOfDamage(t *testing.T) {
 		"worker":       `UPDATE doc SET record = replace(record, 'alive', 'lost')`,
 		"worker gone":  `DELETE FROM doc`,
 		"worker extra": `INSERT INTO doc VALUES ('worker', 'w2', 1, '{}')`,
-		"job extra":    `INSERT INTO entity VALUES (99, 'job:x'); INSERT INTO job SELECT 99, 'x', version, state, held, excluded, priority, name, queue, tenant, handler, require, created_ms, eligible_ms, wake_ms, finished_ms FROM job WHERE id = 'a'`,
+		"job extra":    `INSERT INTO entity VALUES (99, 'job:x'); INSERT INTO job SELECT 99, 'x', version, state, held, excluded, priority, name, queue, tenant, handler, demand, created_ms, eligible_ms, wake_ms, finished_ms FROM job WHERE id = 'a'`,
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -232,7 +232,7 @@ func TestEmptyAndAbsentAreStoredAlike(t *testing.T) {
 	j := open(t, Config{})
 	w := &entropy.Worker{ID: "w"}
 	events, _, err := w.Register(entropy.Registration{Nonce: "n", KeyHash: "k", BootID: "b", SpoolID: "s", Slots: 1,
-		Labels: map[string]string{}, Resources: map[string]int64{}, Handlers: []string{}}, epoch0)
+		Labels: map[string]string{}, Resources: entropy.Resources{}, Handlers: []string{}}, epoch0)
 	if err != nil {
 		t.Fatal(err)
 	}

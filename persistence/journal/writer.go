@@ -57,12 +57,12 @@ func (w *writer) prepareStatements() (err error) {
 	many(&w.entityRows, "entity", "no", "name")
 	many(&w.events, "event", "seq", "entity", "version", "type", "body", "crc")
 	many(&w.jobs, "job", "ordinal", "id", "version", "state", "held", "excluded", "priority", "name", "queue", "tenant", "handler",
-		"require", "created_ms", "eligible_ms", "wake_ms", "finished_ms")
+		"demand", "created_ms", "eligible_ms", "wake_ms", "finished_ms")
 	many(&w.specs, "job_spec", "ordinal", "spec")
 	many(&w.labels, "job_label", "key", "value", "ordinal")
 	many(&w.records, "job_record", "ordinal", "version", "record")
 	one(&w.updateJob, "UPDATE job SET version=?, state=? WHERE ordinal=? AND version=?")
-	one(&w.turnJob, `UPDATE job SET version=?, state=?, held=?, excluded=?, eligible_ms=?, wake_ms=?, finished_ms=? WHERE ordinal=? AND version=?`)
+	one(&w.turnJob, `UPDATE job SET version=?, state=?, held=?, excluded=?, priority=?, eligible_ms=?, wake_ms=?, finished_ms=? WHERE ordinal=? AND version=?`)
 	one(&w.recordJob, "INSERT OR REPLACE INTO job_record(ordinal, version, record) VALUES (?,?,?)")
 	one(&w.grantLease, "INSERT INTO lease(ordinal, assignment_id, worker_id, incarnation, claim_seq) VALUES (?,?,?,?,?)")
 	// Not INSERT OR REPLACE: that would also take the row of another job that

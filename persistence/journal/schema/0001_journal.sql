@@ -38,7 +38,7 @@ CREATE TABLE job(                     -- what lists, filters and the scheduler's
   queue       TEXT NOT NULL,
   tenant      TEXT NOT NULL,
   handler     TEXT NOT NULL,
-  require     TEXT NOT NULL,          -- JSON object, "" when nothing is required
+  demand      TEXT NOT NULL,          -- JSON of what says where it may run, "" when it demands nothing
   created_ms  INTEGER NOT NULL,       -- Unix milliseconds, as all *_ms
   eligible_ms INTEGER,
   wake_ms     INTEGER,
