@@ -231,6 +231,7 @@ type Held struct {
 	JobID        JobID        `json:"job_id"`
 	AssignmentID AssignmentID `json:"assignment_id"`
 	Spooled      bool         `json:"spooled,omitempty"` // it has ended and its result waits in the spool
+	GPUs         []GPUShare   `json:"gpus,omitempty"`    // that it owns while it runs
 }
 
 // Registered is the answer to a registration.

@@ -21,10 +21,12 @@ type WorkerConfig struct {
 	// Control, when set, is a control plane in this process: no HTTP, no token.
 	Control *Control
 
-	Name     entropy.WorkerID // "" means the host's name
-	Slots    int              // 0 means the number of CPUs
-	Labels   map[string]string
-	Handlers map[string]worker.Handler // Go handlers it offers
+	Name   entropy.WorkerID // "" means the host's name
+	Slots  int              // 0 means the number of CPUs
+	Labels map[string]string
+	// Resources to give, beside the detected ones, which they override.
+	Resources entropy.Resources
+	Handlers  map[string]worker.Handler // Go handlers it offers
 
 	// SupervisorCommand starts the process that holds the jobs; nil means this
 	// program with the argument "supervisor".
@@ -63,7 +65,7 @@ func OpenWorker(_ context.Context, cfg WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	node, err := worker.New(worker.Config{DataDir: filepath.Join(cfg.DataDir, "worker-state"), Name: cfg.Name, Slots: cfg.Slots, Labels: cfg.Labels,
+	node, err := worker.New(worker.Config{DataDir: filepath.Join(cfg.DataDir, "worker-state"), Name: cfg.Name, Slots: cfg.Slots, Labels: cfg.Labels, Resources: cfg.Resources,
 		Service: service, Handlers: cfg.Handlers, Exec: true, SupervisorCommand: cfg.SupervisorCommand,
 		KeyHash: identity.Hash(key), Version: cfg.Version, Logger: cfg.Logger})
 	if err != nil {

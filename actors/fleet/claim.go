@@ -110,7 +110,7 @@ func (s *Session) replay(m *Claim, items []entropy.Held, reply es.Reply) *claime
 
 func assignmentOf(j *entropy.Job) entropy.Assignment {
 	return entropy.Assignment{JobID: j.ID, AssignmentID: j.Lease.AssignmentID, Attempt: j.Attempt, TTL: j.Lease.TTL,
-		AckTimeout: entropy.Duration(j.Spec.AckTimeoutOrDefault()), Spec: j.Spec}
+		AckTimeout: entropy.Duration(j.Spec.AckTimeoutOrDefault()), Resources: j.Lease.Resources, GPUs: j.Lease.GPUs, Spec: j.Spec}
 }
 
 // dropClaim ends the claim of an agent process that is gone.

@@ -28,7 +28,11 @@ func (s *session) claims(ctx context.Context) {
 			return
 		}
 		s.n.counters.claimed.Add(int64(len(reply.Assignments)))
-		s.take(s.n.slots.reserve(reply.Assignments))
+		fresh, busy := s.n.slots.reserve(reply.Assignments)
+		s.take(fresh)
+		for _, a := range busy {
+			s.work.Go(func() { s.takeWhenFree(a) })
+		}
 	}
 }
 
@@ -78,6 +82,26 @@ func (s *session) take(as []entropy.Assignment) {
 	if len(plain) > 0 {
 		s.work.Go(func() { s.begin(plain) })
 	}
+}
+
+// takeWhenFree takes an assignment once the attempts that still own its GPUs are
+// gone. If they are not in good time before its ACK is due, it is given back.
+func (s *session) takeWhenFree(a entropy.Assignment) {
+	ctx, cancel := context.WithTimeout(s.ctx, acceptBudget(&a))
+	defer cancel()
+	if s.n.slots.awaitGPUs(ctx, &a) {
+		s.take([]entropy.Assignment{a})
+		return
+	}
+	s.refuse([]entropy.Refusal{refusal(&a, entropy.Errorf(entropy.CodeUnavailable, "a GPU of its is still in use by an attempt that is ending"), true)})
+}
+
+// acceptBudget is how long an assignment may wait here before it is ACKed.
+func acceptBudget(a *entropy.Assignment) time.Duration {
+	if a.AckTimeout > 0 {
+		return a.AckTimeout.D() / 2
+	}
+	return 5 * time.Second
 }
 
 func refusal(a *entropy.Assignment, err error, transient bool) entropy.Refusal {
@@ -241,15 +265,11 @@ func (s *session) startOn(ctx context.Context, ex executor, items []supervisor.S
 // given back; what takes longer than the fabric waits for an ACK is ACKed
 // meanwhile.
 func (s *session) takeWithInputs(a entropy.Assignment) {
-	budget := a.AckTimeout.D() / 2
-	if budget <= 0 {
-		budget = 5 * time.Second
-	}
 	fetched := make(chan error, 1)
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	go func() { fetched <- s.n.fetchInputs(ctx, &a) }()
-	timer := time.NewTimer(budget)
+	timer := time.NewTimer(acceptBudget(&a))
 	defer timer.Stop()
 	select {
 	case err := <-fetched:

@@ -28,6 +28,9 @@ type Config struct {
 	// Labels are offered to jobs that require them, beside the detected ones
 	// (os, arch, and gpu where there is one), which they override.
 	Labels map[string]string
+	// Resources are what the node has to give, beside what is detected (cpu, mem,
+	// and gpu where there are some), which they override. An amount of 0 hides one.
+	Resources entropy.Resources
 	// Service is the control plane. Required.
 	Service entropy.WorkerService
 	// Handlers are the Go handlers offered, by name. A job with a handler goes
@@ -120,6 +123,14 @@ func (c Config) validate() error {
 	}
 	if !c.Exec && len(c.Handlers) == 0 {
 		bad("it runs neither commands nor handlers")
+	}
+	for name, amount := range c.Resources {
+		if err := entropy.ValidateID("resource", name); err != nil {
+			bad("%w", err)
+		}
+		if amount < 0 || amount > entropy.MaxAmount || name == entropy.ResourceGPU && amount%entropy.Unit != 0 {
+			bad("resource %s of %s; it must not be negative, and GPUs are whole", name, amount)
+		}
 	}
 	for name, h := range c.Handlers {
 		if err := entropy.ValidateID("handler name", name); err != nil {

@@ -17,18 +17,23 @@ import (
 func (n *Node) describe() entropy.Registration {
 	host, _ := os.Hostname()
 	labels := map[string]string{"os": runtime.GOOS, "arch": runtime.GOARCH}
-	resources := entropy.Resources{entropy.ResourceCPU: entropy.Amount(runtime.NumCPU()) * entropy.Unit}
-	if mem := memory(); mem > 0 {
-		resources[entropy.ResourceMemory] = entropy.Amount(mem) * entropy.Unit
-	}
 	if models := gpus(); len(models) > 0 {
-		resources[entropy.ResourceGPU] = entropy.Amount(len(models)) * entropy.Unit
 		labels["gpu"] = models[0]
 	}
 	maps.Copy(labels, n.conf.Labels)
 	return entropy.Registration{Nonce: entropy.NewID(), KeyHash: n.conf.KeyHash, BootID: n.conf.bootID, SpoolID: n.spoolID(),
-		Hostname: host, Version: n.conf.Version, Slots: n.conf.Slots, Labels: labels, Resources: resources,
+		Hostname: host, Version: n.conf.Version, Slots: n.conf.Slots, Labels: labels, Resources: n.resources(),
 		Handlers: slices.Sorted(maps.Keys(n.conf.Handlers))}
+}
+
+// resources returns what the node has to give: what is detected, and in its place
+// or beside it what is configured.
+func (n *Node) resources() entropy.Resources {
+	r := entropy.Resources{entropy.ResourceCPU: entropy.Amount(runtime.NumCPU()) * entropy.Unit,
+		entropy.ResourceMemory: entropy.Amount(memory()) * entropy.Unit, entropy.ResourceGPU: entropy.Amount(len(gpus())) * entropy.Unit}
+	maps.Copy(r, n.conf.Resources)
+	maps.DeleteFunc(r, func(_ string, a entropy.Amount) bool { return a == 0 })
+	return r
 }
 
 // spoolID returns the id of the commands' spool, or of the handlers' where the

@@ -20,7 +20,7 @@ import (
 // claims that are remembered, completions judged by assignment. Faults are
 // injected per operation.
 type fabric struct {
-	ttl, interval time.Duration
+	ttl, interval, ackTimeout time.Duration
 
 	mu          sync.Mutex
 	changed     chan struct{}
@@ -57,6 +57,7 @@ type fakeJob struct {
 	job        entropy.JobID
 	id         entropy.AssignmentID
 	attempt    int
+	gpus       []entropy.GPUShare
 	acked      bool
 	expires    time.Time
 	lost       bool
@@ -69,7 +70,7 @@ type fakeJob struct {
 }
 
 func newMemoryFabric() *fabric {
-	return &fabric{ttl: 15 * time.Second, interval: 50 * time.Millisecond, changed: make(chan struct{}), nonces: map[string]entropy.Registered{},
+	return &fabric{ttl: 15 * time.Second, interval: 50 * time.Millisecond, ackTimeout: 10 * time.Second, changed: make(chan struct{}), nonces: map[string]entropy.Registered{},
 		byID: map[entropy.AssignmentID]*fakeJob{}, claims: map[[2]uint64]entropy.ClaimReply{}, wants: map[[2]uint64]int{}, stops: map[entropy.AssignmentID]entropy.Reason{},
 		blobs: map[string][]byte{}, staged: map[string][]byte{}, logs: map[string][]byte{}, calls: map[string]int{}}
 }
@@ -125,10 +126,12 @@ func answer[T any](x fault, v T) (T, error) {
 }
 
 // submit queues a job as attempt 1 of an assignment of the same name.
-func (f *fabric) submit(id string, spec entropy.JobSpec) *fakeJob {
+func (f *fabric) submit(id string, spec entropy.JobSpec) *fakeJob { return f.submitWith(id, spec) }
+
+func (f *fabric) submitWith(id string, spec entropy.JobSpec, gpus ...entropy.GPUShare) *fakeJob {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	j := &fakeJob{spec: spec, job: entropy.JobID("job-" + id), id: entropy.AssignmentID(id), attempt: 1}
+	j := &fakeJob{spec: spec, gpus: gpus, job: entropy.JobID("job-" + id), id: entropy.AssignmentID(id), attempt: 1}
 	f.queue = append(f.queue, j)
 	f.bump()
 	return j
@@ -234,7 +237,7 @@ func (f *fabric) Claim(ctx context.Context, c entropy.ClaimRequest) (entropy.Cla
 			for _, j := range f.queue[:n] {
 				f.byID[j.id] = j
 				reply.Assignments = append(reply.Assignments, entropy.Assignment{JobID: j.job, AssignmentID: j.id, Attempt: j.attempt,
-					TTL: entropy.Duration(f.ttl), AckTimeout: entropy.Duration(10 * time.Second), Spec: j.spec})
+					TTL: entropy.Duration(f.ttl), AckTimeout: entropy.Duration(f.ackTimeout), GPUs: j.gpus, Spec: j.spec})
 			}
 			f.queue = f.queue[n:]
 			f.claims[key], ok = reply, true

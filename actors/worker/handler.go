@@ -29,6 +29,7 @@ type Run struct {
 	Attempt      int             // 1 for the first
 	Payload      json.RawMessage // of the job; do not change it
 	Env          map[string]string
+	GPUs         []entropy.GPUShare // that the attempt owns, by index
 
 	h      *handlers
 	dir    workspace.Dir

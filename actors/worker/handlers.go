@@ -160,7 +160,8 @@ func (h *handlers) start(_ context.Context, items []supervisor.StartItem) ([]*en
 	now := time.Now().UTC()
 	starts := make([]spool.Start, len(items))
 	for i, it := range items {
-		starts[i] = spool.Start{JobID: it.Assignment.JobID, AssignmentID: it.Assignment.AssignmentID, Attempt: it.Assignment.Attempt, BootID: h.conf.bootID, At: now}
+		starts[i] = spool.Start{JobID: it.Assignment.JobID, AssignmentID: it.Assignment.AssignmentID, Attempt: it.Assignment.Attempt, GPUs: it.Assignment.GPUs,
+			BootID: h.conf.bootID, At: now}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -201,7 +202,7 @@ func (r *handlerRun) main(ctx context.Context) {
 	a := &r.item.Assignment
 	began := time.Now()
 	x := spool.Exit{Completion: entropy.Completion{JobID: a.JobID, AssignmentID: a.AssignmentID, StartedAt: began.UTC()}}
-	run := &Run{JobID: a.JobID, AssignmentID: a.AssignmentID, Attempt: a.Attempt, Payload: a.Spec.Payload, Env: a.Spec.Env,
+	run := &Run{JobID: a.JobID, AssignmentID: a.AssignmentID, Attempt: a.Attempt, GPUs: a.GPUs, Payload: a.Spec.Payload, Env: a.Spec.Env,
 		h: r.h, dir: r.h.root.Dir(a.AssignmentID), inputs: len(a.Spec.Inputs), maxLog: r.item.MaxLog, logger: r.h.conf.Logger}
 	switch {
 	case r.item.Broken != "":

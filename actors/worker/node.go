@@ -134,7 +134,7 @@ func (n *Node) adopt(ctx context.Context, ex executor) error {
 		if h.Spooled {
 			n.out.expectReplay(h.AssignmentID)
 		} else {
-			n.slots.adopt(h.JobID, h.AssignmentID, ex)
+			n.slots.adopt(h, ex)
 		}
 	}
 	if len(held) > 0 {

@@ -16,11 +16,13 @@ type slots struct {
 	mu    sync.Mutex
 	held  map[entropy.AssignmentID]*holding
 	freed chan struct{} // holds a token when a slot may have become free
+	gone  chan struct{} // closed and made anew at each release, while somebody waits for GPUs
 }
 
 // holding is one assignment in a slot.
 type holding struct {
 	job     entropy.JobID
+	gpus    []entropy.GPUShare
 	ex      executor
 	acked   bool          // its ACK was answered; a heartbeat must name it
 	settled bool          // its executor has it
@@ -39,24 +41,74 @@ func (s *slots) signal() {
 }
 
 // adopt takes a slot for an assignment that runs already.
-func (s *slots) adopt(job entropy.JobID, id entropy.AssignmentID, ex executor) {
+func (s *slots) adopt(h entropy.Held, ex executor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held[id] = &holding{job: job, ex: ex, acked: true, settled: true}
+	s.held[h.AssignmentID] = &holding{job: h.JobID, gpus: h.GPUs, ex: ex, acked: true, settled: true}
 }
 
-// reserve takes slots for claimed assignments and returns those that had none yet.
-func (s *slots) reserve(as []entropy.Assignment) []entropy.Assignment {
+// reserve takes slots for claimed assignments and returns those that had none
+// yet. Busy are those among them some of whose GPUs another assignment here still
+// owns: the fabric gave it up, and its processes are not gone yet.
+func (s *slots) reserve(as []entropy.Assignment) (fresh, busy []entropy.Assignment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fresh := as[:0:0]
 	for _, a := range as {
-		if !a.Revoked && s.held[a.AssignmentID] == nil {
-			s.held[a.AssignmentID] = &holding{job: a.JobID}
+		if a.Revoked || s.held[a.AssignmentID] != nil {
+			continue
+		}
+		if s.gpusFree(a.GPUs) {
 			fresh = append(fresh, a)
+			s.held[a.AssignmentID] = &holding{job: a.JobID, gpus: a.GPUs}
+		} else {
+			busy = append(busy, a)
+			s.held[a.AssignmentID] = &holding{job: a.JobID} // until it is given back
 		}
 	}
-	return fresh
+	return fresh, busy
+}
+
+// awaitGPUs blocks until the GPUs of a reserved assignment are free, and then
+// owns them for it. It reports false when ctx ends first.
+func (s *slots) awaitGPUs(ctx context.Context, a *entropy.Assignment) bool {
+	for {
+		s.mu.Lock()
+		if h := s.held[a.AssignmentID]; h == nil || s.gpusFree(a.GPUs) {
+			if h != nil {
+				h.gpus = a.GPUs
+			}
+			s.mu.Unlock()
+			return h != nil
+		}
+		if s.gone == nil {
+			s.gone = make(chan struct{})
+		}
+		gone := s.gone
+		s.mu.Unlock()
+		select {
+		case <-gone:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (s *slots) gpusFree(want []entropy.GPUShare) bool {
+	if len(want) == 0 {
+		return true
+	}
+	used := make(map[int]entropy.Amount)
+	for _, h := range s.held {
+		for _, g := range h.gpus {
+			used[g.Index] += g.Amount
+		}
+	}
+	for _, g := range want {
+		if used[g.Index] += g.Amount; used[g.Index] > entropy.Unit {
+			return false
+		}
+	}
+	return true
 }
 
 // release frees the slots of assignments.
@@ -64,6 +116,10 @@ func (s *slots) release(ids ...entropy.AssignmentID) {
 	s.mu.Lock()
 	for _, id := range ids {
 		delete(s.held, id)
+	}
+	if s.gone != nil {
+		close(s.gone)
+		s.gone = nil
 	}
 	s.mu.Unlock()
 	s.signal()

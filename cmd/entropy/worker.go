@@ -25,12 +25,15 @@ type workerFlags struct {
 	name   string
 	slots  int
 	labels []string
+
+	resources []string
 }
 
 func (f *workerFlags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.name, "name", "", "the worker's `NAME`, unique in the fabric (default: the host's name)")
 	s.IntVar(&f.slots, "slots", runtime.NumCPU(), "jobs it runs at once (default: the CPUs)")
 	s.StringArrayVar(&f.labels, "label", nil, "a label `KEY=VALUE` jobs may require (repeatable)")
+	s.StringArrayVar(&f.resources, "resource", nil, "a resource `NAME=AMOUNT` jobs may ask for, beside the detected cpu, mem and gpu (repeatable)")
 	s.Lookup("slots").DefValue = "0"
 }
 
@@ -61,7 +64,29 @@ func (f *workerFlags) config(logger *slog.Logger) (fabric.WorkerConfig, error) {
 	if err := checkLabels(labels); err != nil {
 		return none, err
 	}
-	return fabric.WorkerConfig{Name: entropy.WorkerID(name), Slots: f.slots, Labels: labels, Version: programVersion(), Logger: logger}, nil
+	resources, err := amounts("resource", f.resources)
+	if err != nil {
+		return none, err
+	}
+	return fabric.WorkerConfig{Name: entropy.WorkerID(name), Slots: f.slots, Labels: labels, Resources: resources, Version: programVersion(), Logger: logger}, nil
+}
+
+// amounts reads the values NAME=AMOUNT of a repeatable flag.
+func amounts(flag string, values []string) (entropy.Resources, error) {
+	pairs, err := keyValues(flag, values)
+	if err != nil || len(pairs) == 0 {
+		return nil, err
+	}
+	r := make(entropy.Resources, len(pairs))
+	for name, text := range pairs {
+		if err := entropy.ValidateID("resource", name); err != nil {
+			return nil, usagef("--%s: %v", flag, err)
+		}
+		if r[name], err = entropy.ParseAmount(text); err != nil {
+			return nil, usagef("--%s %s: %v", flag, name, err).WithHint("write it as --%s %s=2, 0.5 or 64G", flag, name)
+		}
+	}
+	return r, nil
 }
 
 // checkLabels refuses labels that no job could ever require.

@@ -83,7 +83,7 @@ func (d *demo) moment(ctx context.Context) (bool, error) {
 		}
 		d.witness.Spooled = nil
 		for _, h := range finished {
-			if !slices.Contains(before, h) {
+			if !slices.ContainsFunc(before, func(b entropy.Held) bool { return b.AssignmentID == h.AssignmentID }) {
 				d.witness.Spooled = append(d.witness.Spooled, seen(h))
 			}
 		}

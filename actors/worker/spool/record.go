@@ -17,6 +17,7 @@ type Start struct {
 	Attempt      int                  `json:"attempt"`
 	BootID       string               `json:"boot_id"`
 	Cgroup       string               `json:"cgroup,omitempty"` // directory of its control group, if it has one
+	GPUs         []entropy.GPUShare   `json:"gpus,omitempty"`   // that it owns while it runs
 	At           time.Time            `json:"at"`
 }
 

@@ -309,7 +309,7 @@ func (s *Spool) Held(ctx context.Context) ([]entropy.Held, error) {
 	defer s.mu.Unlock()
 	out := make([]entropy.Held, 0, len(s.entries))
 	for id, e := range s.entries {
-		out = append(out, entropy.Held{JobID: e.start.JobID, AssignmentID: id, Spooled: e.exit != nil})
+		out = append(out, entropy.Held{JobID: e.start.JobID, AssignmentID: id, Spooled: e.exit != nil, GPUs: e.start.GPUs})
 	}
 	return out, nil
 }

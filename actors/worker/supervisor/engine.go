@@ -116,7 +116,7 @@ func (e *Engine) Start(items []StartItem) ([]*entropy.Error, error) {
 			results[i] = entropy.AsError(err)
 			continue
 		}
-		starts = append(starts, spool.Start{JobID: it.Assignment.JobID, AssignmentID: it.Assignment.AssignmentID,
+		starts = append(starts, spool.Start{JobID: it.Assignment.JobID, AssignmentID: it.Assignment.AssignmentID, GPUs: it.Assignment.GPUs,
 			Attempt: it.Assignment.Attempt, BootID: e.bootID, Cgroup: e.slots.dir(), At: time.Now().UTC()})
 		index = append(index, i)
 	}

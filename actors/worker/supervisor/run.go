@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -287,9 +289,12 @@ func (r *run) environment() []string {
 		env = append(env, "TMPDIR="+r.dir.Scratch())
 	}
 	for k, v := range a.Spec.Env {
-		if !ownVariables[k] {
+		if !ownVariables[k] && (k != cudaDevices || len(a.GPUs) == 0) {
 			env = append(env, k+"="+v)
 		}
+	}
+	if len(a.GPUs) > 0 {
+		env = append(env, cudaDevices+"="+gpuIndexes(a.GPUs))
 	}
 	return append(env,
 		"ENTROPY_JOB_ID="+string(a.JobID),
@@ -298,6 +303,17 @@ func (r *run) environment() []string {
 		fmt.Sprintf("ENTROPY_ATTEMPT=%d", a.Attempt),
 		"ENTROPY_INPUT_DIR="+r.dir.InputsOrEmpty(len(a.Spec.Inputs)),
 		"ENTROPY_ARTIFACT_DIR="+r.dir.Artifacts())
+}
+
+// cudaDevices tells a process which GPUs are its own, by the convention of CUDA.
+const cudaDevices = "CUDA_VISIBLE_DEVICES"
+
+func gpuIndexes(gpus []entropy.GPUShare) string {
+	list := make([]string, len(gpus))
+	for i, g := range gpus {
+		list[i] = strconv.Itoa(g.Index)
+	}
+	return strings.Join(list, ",")
 }
 
 // ownVariables cannot be set by a job: by one of them its processes are found.
