@@ -35,25 +35,20 @@ func (c *Context) Reply(v any, err error) {
 // Defer returns a handle by which the question can be answered later, by anyone.
 func (c *Context) Defer() Reply { return Reply{c.req} }
 
-// Spawn starts a child, which stops with its parent.
-func (c *Context) Spawn(name string, newActor func() Actor) Ref {
-	return Ref{pid: c.pc.Spawn(c.sys.props(name, newActor)), sys: c.sys}
-}
-
-// Stop stops a child. What waits in its mailbox is dropped.
-func (c *Context) Stop(child Ref) { c.pc.Stop(child.pid) }
-
 // After tells the actor msg once d has passed, unless the timer is stopped.
 func (c *Context) After(d time.Duration, msg any) *time.Timer {
-	self := c.Self()
-	return time.AfterFunc(d, func() { self.Tell(msg) })
+	self, wait := c.Self(), c.sys.Enter()
+	return time.AfterFunc(d, func() {
+		wait()
+		self.Tell(msg)
+	})
 }
 
 // Go runs work outside the actor's turn and tells the actor what it returns,
 // unless that is nil. Work must not touch the actor's state.
 func (c *Context) Go(work func() any) {
 	self := c.Self()
-	go func() { self.Tell(work()) }()
+	c.sys.dispatcher.Schedule(func() { self.Tell(work()) })
 }
 
 // Reply answers one question. The zero Reply answers nobody.
@@ -107,17 +102,24 @@ func newRequest(ctx context.Context, msg any) *request {
 type Question struct {
 	req    *request
 	closed <-chan struct{}
+	wait   func() // see Conductor
 }
 
 // Ask sends msg to r; the answer is had from [Question.Await].
 func (r Ref) Ask(ctx context.Context, msg any) Question {
-	q := Question{newRequest(ctx, msg), r.sys.closed}
+	q := Question{newRequest(ctx, msg), r.sys.closed, r.sys.Enter()}
 	r.Tell(q.req)
 	return q
 }
 
 // Await returns the answer. When ctx ends first, the outcome is unknown.
 func (q Question) Await(ctx context.Context) (any, error) {
+	defer q.wait()
+	select {
+	case r := <-q.req.reply: // it may be there although ctx has ended
+		return r.value, r.err
+	default:
+	}
 	select {
 	case r := <-q.req.reply:
 		return r.value, r.err

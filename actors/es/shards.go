@@ -2,8 +2,10 @@ package es
 
 import (
 	"context"
-	"fmt"
 	"hash/maphash"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -22,12 +24,33 @@ type ShardsConfig struct {
 	MaxResident int
 }
 
-// Shards hosts the entities of one kind. Each shard is an actor, the only one
-// that brings its entities to life, so that an id has at most one actor.
+// Shards hosts the entities of one kind, each an actor that is brought to life by
+// its first message. A shard is a part of the directory of those in memory, with
+// a lock of its own: who sends a message finds its actor there, so that an id has
+// at most one, and a message takes one step.
 type Shards struct {
-	refs     []Ref
+	cfg      ShardsConfig
+	sys      *System
 	seed     maphash.Seed
+	shards   []shard
+	keeper   Ref
 	resident atomic.Int64
+}
+
+// shard is a part of the directory.
+type shard struct {
+	mu       sync.Mutex
+	entities map[string]*resident
+}
+
+// resident is an entity in memory. It identifies one life of it: a word of an
+// earlier life must not end a later one. All but id is guarded by the shard's lock.
+type resident struct {
+	id       string
+	ref      Ref
+	sent     uint64    // messages sent to it
+	idleAt   uint64    // sent when it last said that it was idle; 0: it never did
+	idleFrom time.Time // when it said so
 }
 
 // Idler is an entity that can say that it has nothing to wait for.
@@ -38,10 +61,9 @@ type Idler interface {
 	Idle() (idle, now bool)
 }
 
-// SpawnShards starts the shards. New must make an [Idler].
+// SpawnShards returns an empty directory. New must make an [Idler].
 func SpawnShards(s *System, cfg ShardsConfig) (*Shards, error) {
-	cfg.Count = max(cfg.Count, 0)
-	if cfg.Count == 0 {
+	if cfg.Count <= 0 {
 		cfg.Count = 32
 	}
 	if cfg.IdleAfter == 0 {
@@ -50,29 +72,41 @@ func SpawnShards(s *System, cfg ShardsConfig) (*Shards, error) {
 	if cfg.MaxResident == 0 {
 		cfg.MaxResident = 20_000
 	}
-	sh := &Shards{seed: maphash.MakeSeed()}
-	for i := range cfg.Count {
-		ref, err := s.Spawn(fmt.Sprintf("%s-shard-%d", cfg.Kind, i), func() Actor {
-			return &shard{cfg: &cfg, all: sh, entities: make(map[string]*resident)}
-		})
-		if err != nil {
-			return nil, err
-		}
-		sh.refs = append(sh.refs, ref)
+	sh := &Shards{cfg: cfg, sys: s, seed: maphash.MakeSeed(), shards: make([]shard, cfg.Count)}
+	for i := range sh.shards {
+		sh.shards[i].entities = make(map[string]*resident)
 	}
-	return sh, nil
+	var err error
+	sh.keeper, err = s.Spawn(cfg.Kind+"-keeper", func() Actor { return &keeper{sh} })
+	return sh, err
 }
 
-func (s *Shards) ref(id string) Ref {
-	return s.refs[maphash.String(s.seed, id)%uint64(len(s.refs))]
+func (s *Shards) shard(id string) *shard {
+	return &s.shards[maphash.String(s.seed, id)%uint64(len(s.shards))]
 }
 
 // Tell sends msg to an entity, bringing it to life if need be.
-func (s *Shards) Tell(id string, msg any) { s.ref(id).Tell(&toEntity{id, msg}) }
+func (s *Shards) Tell(id string, msg any) {
+	if s.sys.isClosed() {
+		return
+	}
+	sh := s.shard(id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock() // the mailbox has the messages in the order of their numbers
+	r := sh.entities[id]
+	if r == nil {
+		r = &resident{id: id}
+		r.ref = s.sys.spawn(s.cfg.Kind+":"+id, func() Actor { return &tenant{Idler: s.cfg.New(id).(Idler), life: r, all: s} })
+		sh.entities[id] = r
+		s.resident.Add(1)
+	}
+	r.sent++
+	r.ref.Tell(&numbered{r.sent, msg})
+}
 
 // Ask sends msg to an entity; the answer is had from [Question.Await].
 func (s *Shards) Ask(ctx context.Context, id string, msg any) Question {
-	q := Question{newRequest(ctx, msg), s.refs[0].sys.closed}
+	q := Question{newRequest(ctx, msg), s.sys.closed, s.sys.Enter()}
 	s.Tell(id, q.req)
 	return q
 }
@@ -80,156 +114,77 @@ func (s *Shards) Ask(ctx context.Context, id string, msg any) Question {
 // Resident returns how many entities are in memory.
 func (s *Shards) Resident() int64 { return s.resident.Load() }
 
-type toEntity struct {
-	id  string
-	msg any
-}
-
-// mayLeave is an entity's word that it is idle after the messages it has counted.
-type mayLeave struct {
-	from    *tenantOf
-	handled uint64
-	now     bool
-}
-
-// tenantOf identifies one life of an entity: a word of an earlier life, which may
-// have been on its way when the entity left, must not end a later one.
-type tenantOf struct{ id string }
-
-type sweep struct{}
-
-// resident is an entity in memory, as its shard sees it.
-type resident struct {
-	ref      Ref
-	life     *tenantOf
-	sent     uint64    // messages forwarded to it
-	idleAt   uint64    // sent when it last said that it was idle; 0: it never did
-	idleFrom time.Time // when it said so
-}
-
-type shard struct {
-	cfg      *ShardsConfig
-	all      *Shards
-	entities map[string]*resident
-}
-
-// Receive forwards messages and lets idle entities go.
-func (s *shard) Receive(c *Context) {
-	switch m := c.Message().(type) {
-	case *toEntity:
-		s.forward(c, m)
-	case *mayLeave:
-		s.onIdle(c, m)
-	case sweep:
-		s.sweep(c)
-	case Started:
-		c.After(s.cfg.IdleAfter, sweep{})
-	case Stopped:
-		s.all.resident.Add(-int64(len(s.entities)))
-	case *gone:
-		if s.forget(m.life) {
-			c.After(restartWindow, &toEntity{m.life.id, Started{Again: true}})
+// Stop stops every entity and waits until they have stopped. What waits in their
+// mailboxes is dropped. Close the system before it, so that none comes back.
+func (s *Shards) Stop(sys *System) {
+	refs := []Ref{s.keeper}
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		for _, r := range sh.entities {
+			refs = append(refs, r.ref)
 		}
+		sh.mu.Unlock()
 	}
+	sys.Stop(refs...)
 }
 
-func (s *shard) forward(c *Context, m *toEntity) {
-	r := s.entities[m.id]
-	if r == nil {
-		life, self := &tenantOf{m.id}, c.Self()
-		r = &resident{life: life, ref: c.Spawn(s.cfg.Kind+":"+m.id, func() Actor {
-			return &tenant{Idler: s.cfg.New(life.id).(Idler), life: life, shard: self}
-		})}
-		s.entities[m.id] = r
-		s.all.resident.Add(1)
+// idle is an entity's word that it may leave after the messages it has counted.
+func (s *Shards) idle(r *resident, handled uint64, now bool) {
+	sh := s.shard(r.id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	switch {
+	case sh.entities[r.id] != r || r.sent != handled: // a message is on its way to it: it will say so again
+	case now || s.Resident() > int64(s.cfg.MaxResident):
+		s.leave(sh, r)
+	default:
+		r.idleAt, r.idleFrom = handled, time.Now()
 	}
-	r.sent++
-	r.ref.Tell(&numbered{r.sent, m.msg})
-}
-
-func (s *shard) onIdle(c *Context, m *mayLeave) {
-	r := s.entities[m.from.id]
-	if r == nil || r.life != m.from || r.sent != m.handled {
-		return // a message is on its way to it: it will say so again
-	}
-	if m.now || s.all.Resident() > int64(s.cfg.MaxResident) {
-		s.leave(c, m.from.id, r)
-		return
-	}
-	r.idleAt, r.idleFrom = m.handled, time.Now()
-}
-
-func (s *shard) sweep(c *Context) {
-	for id, r := range s.entities {
-		if r.idleAt == r.sent && r.idleAt > 0 && time.Since(r.idleFrom) >= s.cfg.IdleAfter {
-			s.leave(c, id, r)
-		}
-	}
-	c.After(s.cfg.IdleAfter/2, sweep{})
 }
 
 // leave stops an entity whose mailbox is known to be empty: it has handled every
-// message that was ever sent to it, and only this shard sends to it.
-func (s *shard) leave(c *Context, id string, r *resident) {
-	delete(s.entities, id)
-	s.all.resident.Add(-1)
-	c.Stop(r.ref)
+// message that was ever sent to it. The caller holds the lock.
+func (s *Shards) leave(sh *shard, r *resident) {
+	delete(sh.entities, r.id)
+	s.resident.Add(-1)
+	r.ref.stop()
 }
 
-// forget drops an entity that its supervisor gave up, and reports whether it did:
-// not one that left. The next message makes it anew; if none comes, it is told
-// after a while that it starts again, since its timers are gone.
-func (s *shard) forget(life *tenantOf) bool {
-	r := s.entities[life.id]
-	if r == nil || r.life != life {
+// gone drops an entity that its supervisor gave up, and reports whether it did:
+// not one that left.
+func (s *Shards) gone(r *resident) bool {
+	sh := s.shard(r.id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.entities[r.id] != r {
 		return false
 	}
-	delete(s.entities, life.id)
-	s.all.resident.Add(-1)
+	delete(sh.entities, r.id)
+	s.resident.Add(-1)
 	return true
 }
 
-// gone is the last word of an entity.
-type gone struct{ life *tenantOf }
-
-type numbered struct {
-	n   uint64
-	msg any
-}
-
-// tenant wraps an entity: it counts messages and tells the shard about idleness.
-type tenant struct {
-	Idler
-	life    *tenantOf
-	shard   Ref
-	handled uint64
-}
-
-// Receive unwraps a numbered message; the entity's own timers arrive bare.
-func (t *tenant) Receive(c *Context) {
-	if n, ok := c.msg.(*numbered); ok {
-		t.handled = n.n
-		c.msg = n.msg
-		if r, ok := n.msg.(*request); ok {
-			c.msg, c.req = r.msg, r
+// sweep lets go whoever has been idle for long, in an order that can be repeated.
+func (s *Shards) sweep() {
+	var idle []*resident
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		for _, r := range sh.entities {
+			if r.idleAt == r.sent && r.idleAt > 0 && time.Since(r.idleFrom) >= s.cfg.IdleAfter {
+				idle = append(idle, r)
+			}
 		}
+		sh.mu.Unlock()
 	}
-	t.Idler.Receive(c)
-	if _, stopped := c.msg.(Stopped); stopped {
-		t.shard.Tell(&gone{t.life})
-		return
-	}
-	if t.handled == 0 {
-		return
-	}
-	if idle, now := t.Idle(); idle {
-		t.shard.Tell(&mayLeave{t.life, t.handled, now})
-	}
-}
-
-// Stop stops every shard and, with it, its entities.
-func (s *Shards) Stop(sys *System) {
-	for _, ref := range s.refs {
-		sys.Stop(ref)
+	slices.SortFunc(idle, func(a, b *resident) int { return strings.Compare(a.id, b.id) })
+	for _, r := range idle {
+		sh := s.shard(r.id)
+		sh.mu.Lock()
+		if sh.entities[r.id] == r && r.idleAt == r.sent {
+			s.leave(sh, r)
+		}
+		sh.mu.Unlock()
 	}
 }

@@ -23,9 +23,9 @@ type Actor interface {
 // Config configures a [System]. The zero value works.
 type Config struct {
 	Logger *slog.Logger
-	// Dispatcher runs actor turns. Nil means one goroutine per busy actor, kept for
-	// the next. The seeded harness sets its own.
-	Dispatcher actor.Dispatcher
+	// Conductor makes a run repeatable; see there. Nil means that whoever can run
+	// runs: one goroutine per busy actor, kept for the next.
+	Conductor Conductor
 }
 
 // System hosts actors. Its methods are safe for concurrent use.
@@ -35,6 +35,9 @@ type System struct {
 	opts   []actor.PropsOption
 	closed chan struct{}
 	once   sync.Once
+
+	dispatcher actor.Dispatcher
+	conductor  Conductor // nil: none
 }
 
 // Restarts of one actor allowed within restartWindow before it is stopped.
@@ -57,10 +60,12 @@ func New(cfg Config) *System {
 	}
 	s.opts = append(s.opts, actor.WithSupervisor(actor.NewOneForOneStrategy(maxRestarts, restartWindow,
 		func(any) actor.Directive { return actor.RestartDirective })))
-	if cfg.Dispatcher == nil {
-		cfg.Dispatcher = newPool(s.closed)
+	if s.conductor = cfg.Conductor; s.conductor != nil {
+		s.dispatcher = conducted{s.conductor}
+	} else {
+		s.dispatcher = newPool(s.closed)
 	}
-	s.opts = append(s.opts, actor.WithDispatcher(cfg.Dispatcher))
+	s.opts = append(s.opts, actor.WithDispatcher(s.dispatcher))
 	return s
 }
 
@@ -109,11 +114,26 @@ func (s *System) props(name string, newActor func() Actor) *actor.Props {
 	}, s.opts...)
 }
 
-// Stop stops an actor and waits until it has stopped. What waits in its mailbox
-// is dropped.
-func (s *System) Stop(r Ref) {
-	if r.pid != nil {
-		_ = s.actors.Root.StopFuture(r.pid).Wait() // an error only means that it had stopped already
+// spawn starts an actor whose name is only for logs.
+func (s *System) spawn(name string, newActor func() Actor) Ref {
+	return Ref{pid: s.actors.Root.Spawn(s.props(name, newActor)), sys: s}
+}
+
+// stop stops an actor once it has handled the message it is at. What waits in its
+// mailbox is dropped.
+func (r Ref) stop() { r.sys.actors.Root.Stop(r.pid) }
+
+// Stop stops actors and waits until they have stopped. What waits in their
+// mailboxes is dropped.
+func (s *System) Stop(refs ...Ref) {
+	ends := make([]actor.Future, 0, len(refs))
+	for _, r := range refs {
+		if r.pid != nil {
+			ends = append(ends, s.actors.Root.StopFuture(r.pid))
+		}
+	}
+	for _, end := range ends {
+		_ = end.Wait() // an error only means that it had stopped already
 	}
 }
 
@@ -139,6 +159,9 @@ func (s *shell) Receive(pc actor.Context) {
 		return
 	case *request:
 		c.msg, c.req = m.msg, m
+	}
+	if s.sys.conductor != nil {
+		s.sys.conductor.Deliver(s.name, bare(c.msg))
 	}
 	defer s.crash(c)
 	s.inner.Receive(c)

@@ -26,11 +26,20 @@ type Fleet interface {
 	Stop(w entropy.WorkerID, d entropy.StopDirective)
 }
 
+// Retries is how the actor asks for a retry slot. Its methods do not block.
+type Retries interface {
+	// RetrySlot grants a slot to a job whose backoff is over. If there is none the
+	// job is woken when there is.
+	RetrySlot(j *entropy.Job) bool
+}
+
 // Config is what all job actors share. Every field is required.
 type Config struct {
 	Journal   Journal
 	Fleet     Fleet
+	Retries   Retries
 	Now       func() time.Time
+	Settled   func() bool          // whether Now may be trusted by what names a time of day (H-12)
 	Listening func() time.Duration // see fleet.Listening
 	TTL       time.Duration        // of a reattached lease
 	Logger    *slog.Logger
@@ -49,7 +58,7 @@ type Actor struct {
 	// Of the live lease.
 	assignment entropy.AssignmentID
 	renewedAt  time.Duration // listening time
-	ackBy      time.Time     // zero once ACKed
+	ackBy      time.Duration // likewise; 0 once ACKed
 	timer      *time.Timer
 
 	unsure bool // the state could not be read or its last change is unknown: stay, and look again
@@ -102,6 +111,9 @@ func (a *Actor) Idle() (idle, now bool) {
 }
 
 func (a *Actor) onCommand(c *es.Context, m *Command) (*Outcome, error) {
+	if !m.Fresh && a.job != nil && a.job.State == "" {
+		a.job = nil // it may have been made in a group since, without this actor
+	}
 	if m.Fresh && a.job == nil {
 		a.job = &entropy.Job{ID: a.id}
 	}
@@ -145,9 +157,14 @@ func (a *Actor) informed(cmd entropy.JobCommand) entropy.JobCommand {
 		m.Eligible, m.NobodyLeft = fleet.Eligible(&a.job.Spec), a.nobodyLeft()
 		return m
 	case entropy.Complete:
-		if m.Outcome == entropy.OutcomeStopped || m.Reason == entropy.ReasonWorkerError { // it may count as a loss
-			m.Eligible, m.NobodyLeft = fleet.Eligible(&a.job.Spec), a.nobodyLeft()
+		if m.Outcome != entropy.OutcomeStopped && m.Reason != entropy.ReasonWorkerError {
+			return cmd // it cannot count as a loss
 		}
+		m.Eligible, m.NobodyLeft = fleet.Eligible(&a.job.Spec), fleet.NobodyLeft(a.job, m.WorkerID) // a late one holds no lease
+		return m
+	case entropy.Wake:
+		m.NoRetrySlot = a.job.State == entropy.Retrying && !a.job.WakeAt().After(a.cfg.Now()) && !a.cfg.Retries.RetrySlot(a.job)
+		m.Unsettled = !a.cfg.Settled()
 		return m
 	case entropy.Release:
 		m.NobodyLeft = m.Cause == entropy.CauseRefused && a.nobodyLeft()
@@ -232,14 +249,18 @@ func (a *Actor) follow(c *es.Context, d *entropy.Decision) {
 		a.assignment = ""
 	case l.AssignmentID != a.assignment:
 		a.assignment, a.renewedAt = l.AssignmentID, a.cfg.Listening()
-		a.ackBy = time.Time{}
+		a.ackBy = 0
 		if !l.Acked {
-			a.ackBy = a.cfg.Now().Add(a.ackTimeout())
+			a.ackBy = a.renewedAt + a.ackTimeout()
 		}
 		a.arm(c)
-	case l.Acked && !a.ackBy.IsZero(): // the ACK renews the lease
-		a.ackBy, a.renewedAt = time.Time{}, a.cfg.Listening()
-		a.arm(c)
+	case l.Acked && a.ackBy != 0:
+		// The ACK renews the lease. The timer stays: it looks again when it fires,
+		// and most jobs have ended by then.
+		a.ackBy, a.renewedAt = 0, a.cfg.Listening()
+		if a.timer == nil {
+			a.arm(c)
+		}
 	}
 	if d.Stop != "" && l != nil {
 		a.cfg.Fleet.Stop(l.WorkerID, entropy.StopDirective{AssignmentID: l.AssignmentID, Reason: d.Stop})

@@ -13,8 +13,8 @@ import (
 func (a *Actor) arm(c *es.Context) {
 	a.stopTimer()
 	left := a.leaseLeft()
-	if !a.ackBy.IsZero() {
-		left = min(left, a.ackBy.Sub(a.cfg.Now()))
+	if a.ackBy != 0 {
+		left = min(left, a.ackBy-a.cfg.Listening())
 	}
 	a.timer = c.After(max(left, time.Millisecond), tick{a.assignment})
 }
@@ -43,7 +43,7 @@ func (a *Actor) onTick(c *es.Context, m tick) {
 	case a.leaseLeft() <= 0:
 		_, err = a.execute(c, entropy.EndLease{AssignmentID: a.assignment, Cause: entropy.CauseLeaseExpired,
 			Message: "no heartbeat from " + string(l.WorkerID) + " for " + l.TTL.String()}, nil)
-	case !a.ackBy.IsZero() && !a.ackBy.After(a.cfg.Now()):
+	case a.ackBy != 0 && a.ackBy <= a.cfg.Listening():
 		_, err = a.execute(c, entropy.Release{AssignmentID: a.assignment, WorkerID: l.WorkerID, Cause: entropy.CauseNoAck,
 			Message: "no ACK from " + string(l.WorkerID) + " within " + a.ackTimeout().String()}, nil)
 	default:

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"runtime/pprof"
 	"strings"
 	"sync"
 	"syscall"
@@ -65,19 +64,14 @@ func run(ctx context.Context) error {
 	only := flag.String("only", "", "run these, comma separated: inprocess, http, exec, latency, queued")
 	flag.IntVar(&b.jobs, "jobs", 100_000, "no-op jobs per throughput run")
 	flag.IntVar(&b.queued, "queued", 1_000_000, "jobs to queue")
-	profile := flag.String("cpuprofile", "", "write a CPU profile of this process here")
+	cpu := flag.String("cpuprofile", "", "write a CPU profile of this process here")
+	allocs := flag.String("memprofile", "", "write a profile of what this process allocated here")
 	flag.Parse()
-	if *profile != "" {
-		f, err := os.Create(*profile)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+	stopProfiles, err := startProfiles(*cpu, *allocs)
+	if err != nil {
+		return err
 	}
+	defer stopProfiles()
 	dir, err := os.MkdirTemp("", "entropybench")
 	if err != nil {
 		return err
@@ -89,8 +83,12 @@ func run(ctx context.Context) error {
 		if *only != "" && !strings.Contains(","+*only+",", ","+x.name+",") {
 			continue
 		}
+		before := cpuTime()
 		if err := x.run(ctx, &b); err != nil {
 			return fmt.Errorf("%s: %w", x.name, err)
+		}
+		if x.name == "inprocess" || x.name == "http" {
+			fmt.Printf("%-52s %9.1f µs per job, all processes\n", "processor time", (cpuTime()-before).Seconds()*1e6/float64(b.jobs))
 		}
 	}
 	return nil

@@ -52,7 +52,7 @@ func inherit(e, before *entry) {
 	j, b := e.job, before.job
 	j.same = j.same && b.same
 	if b.spec != "" {
-		j.spec, j.labels, j.created, j.demand = b.spec, b.labels, b.created, b.demand
+		j.spec, j.labels, j.links, j.created, j.demand = b.spec, b.labels, b.links, b.created, b.demand
 		j.name, j.queue, j.tenant, j.handler = b.name, b.queue, b.tenant, b.handler
 	}
 }
@@ -105,7 +105,7 @@ func (t *tx) updateJob(row *jobRow, n *net) error {
 		changed, err := t.w.updateJob.exec(int64(row.version), row.state, n.last.no, int64(n.expected))
 		return moved(changed, err, n)
 	}
-	changed, err := t.w.turnJob.exec(int64(row.version), row.state, row.held, row.excluded, int64(row.priority), row.eligible, row.wake, row.finished,
+	changed, err := t.w.turnJob.exec(int64(row.version), row.state, row.held, row.excluded, row.retried, row.blocked, int64(row.priority), row.eligible, row.wake, row.finished,
 		n.last.no, int64(n.expected))
 	return moved(changed, err, n)
 }
@@ -129,11 +129,14 @@ func moved(changed int64, err error, n *net) error {
 }
 
 func (t *tx) addJob(no int64, r *jobRow) {
-	t.w.jobs.add(no, r.id, int64(r.version), r.state, r.held, r.excluded, int64(r.priority), r.name, r.queue, r.tenant, r.handler,
+	t.w.jobs.add(no, r.id, int64(r.version), r.state, r.held, r.excluded, r.retried, r.blocked, int64(r.priority), r.name, r.queue, r.tenant, r.handler,
 		r.demand, r.created, r.eligible, r.wake, r.finished)
 	t.w.specs.add(no, r.spec)
 	for k, v := range r.labels {
 		t.w.labels.add(k, v, no)
+	}
+	for _, l := range r.links {
+		t.w.links.add(l.kind, l.target, no)
 	}
 	if r.record != "" {
 		t.w.records.add(no, int64(r.version), r.record)
@@ -144,7 +147,7 @@ func (t *tx) flushJobs() error {
 	if err := foreign(t.w.jobs.flush()); err != nil {
 		return refuse(err, "a job exists already")
 	}
-	for _, in := range []*inserter{t.w.specs, t.w.labels, t.w.records} {
+	for _, in := range []*inserter{t.w.specs, t.w.labels, t.w.links, t.w.records} {
 		if err := in.flush(); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"sync"
 
 	"github.com/entropy-fabric/entropy"
 )
@@ -49,13 +50,18 @@ type docRow struct{ kind, id, record string }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// prepare checks and encodes an append.
-func prepare(changes []entropy.Change) (*request, error) {
+// prepare checks and encodes an append. Buffers holds scratch space, as *[]byte.
+func prepare(changes []entropy.Change, buffers *sync.Pool) (*request, error) {
+	buf, ok := buffers.Get().(*[]byte)
+	if !ok {
+		buf = new([]byte)
+	}
+	defer buffers.Put(buf)
 	r := &request{entries: make([]entry, len(changes)), done: make(chan struct{})}
 	for i := range changes {
 		e := &r.entries[i]
 		e.change = changes[i]
-		if err := e.encode(); err != nil {
+		if err := e.encode(buf); err != nil {
 			return nil, err
 		}
 		r.events += len(e.rows)
@@ -69,26 +75,25 @@ func prepare(changes []entropy.Change) (*request, error) {
 	return r, nil
 }
 
-func (e *entry) encode() error {
+// encode makes the rows of a change, with buf for scratch space.
+func (e *entry) encode(buf *[]byte) error {
 	c := &e.change
 	if len(c.Events) == 0 && c.Operation == nil {
 		return fault(c, "it has neither events nor an operation")
 	}
 	c.Events = slices.Clone(c.Events)
 	e.rows = make([]eventRow, len(c.Events))
-	var canon []byte
 	for i := range c.Events {
 		ev := &c.Events[i]
 		if ev.ID == "" || ev.Type == "" {
 			return fault(c, "an event has no id or no type")
 		}
 		ev.EntityID, ev.Version = c.Entity, c.Expected+uint64(i)+1
-		var at int
-		var err error
-		canon = slices.Grow(canon[:0], 512+len(ev.Attrs))
-		if canon, at, err = appendEvent(canon, ev); err != nil {
+		canon, at, err := appendEvent((*buf)[:0], ev)
+		if err != nil {
 			return fault(c, err.Error())
 		}
+		*buf = canon
 		e.rows[i] = eventRow{body: string(canon[at:]), crc: crc32.Checksum(canon, castagnoli), digest: sha256.Sum256(canon)}
 	}
 	if len(c.Events) == 0 {

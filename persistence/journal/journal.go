@@ -26,6 +26,7 @@ type Journal struct {
 	seq      atomic.Uint64 // last durable
 	readOnly atomic.Bool
 	stats    counters
+	buffers  sync.Pool // see prepare
 
 	fatal chan struct{} // closed when the journal can no longer be trusted
 	mu    sync.Mutex
@@ -92,7 +93,7 @@ func (j *Journal) Append(ctx context.Context, changes ...entropy.Change) (entrop
 	if len(changes) == 0 {
 		return entropy.Position{Epoch: j.epoch, Seq: j.Seq()}, nil
 	}
-	r, err := prepare(changes)
+	r, err := prepare(changes, &j.buffers)
 	if err != nil {
 		return entropy.Position{}, err
 	}
@@ -117,6 +118,10 @@ func (j *Journal) submit(ctx context.Context, r *request) error {
 	}
 	if err := j.queue.push(r); err != nil {
 		return err
+	}
+	if ctx.Done() == nil { // most callers: an actor waits as long as it takes
+		<-r.done
+		return r.err
 	}
 	select {
 	case <-r.done:

@@ -29,8 +29,8 @@ func (r *Reader) Jobs(ctx context.Context, f entropy.JobFilter) (entropy.JobPage
 	var page entropy.JobPage
 	err = r.snapshot(ctx, func(c *conn) error {
 		var rows []stored
-		for _, q := range listQueries(&f, before, limit+1) {
-			if err := c.each(ctx, q.sql, q.args, func(row []driver.Value) error {
+		for _, q := range listQueries(&f, before) {
+			if err := c.each(ctx, q.page(), append(q.args, int64(limit+1)), func(row []driver.Value) error {
 				rows = append(rows, scanJob(row))
 				return nil
 			}); err != nil {
@@ -68,16 +68,36 @@ func parseCursor(s string) (int64, error) {
 	return strconv.ParseInt(s, 36, 64)
 }
 
-// query is one SQL query with its arguments.
+// CountJobs returns how many jobs the filter selects; its Limit and Cursor say nothing.
+func (r *Reader) CountJobs(ctx context.Context, f entropy.JobFilter) (n int64, err error) {
+	err = r.snapshot(ctx, func(c *conn) error {
+		for _, q := range listQueries(&f, 1<<63-1) {
+			some, err := c.number(ctx, "SELECT count(*) FROM "+q.from+" WHERE "+q.where, q.args...)
+			if err != nil {
+				return err
+			}
+			n += some
+		}
+		return nil
+	})
+	return n, err
+}
+
+// query selects jobs, called j, with its arguments.
 type query struct {
-	sql  string
-	args []driver.Value
+	from, where string
+	args        []driver.Value
+}
+
+// page is the query of a page, newest first; its last argument is the page's length.
+func (q *query) page() string {
+	return "SELECT " + jobColumns + " FROM " + q.from + " " + jobJoins + " WHERE " + q.where + " ORDER BY j.ordinal DESC LIMIT ?"
 }
 
 // listQueries returns the queries whose rows, merged, hold the page. Each walks one
 // index from its newest end; several states need one each, because an index walks
 // in order of age only within a state. A "+" keeps SQLite from choosing another index.
-func listQueries(f *entropy.JobFilter, before int64, limit int) []query {
+func listQueries(f *entropy.JobFilter, before int64) []query {
 	var q query
 	from := "job j"
 	where := []string{"j.ordinal < ?"}
@@ -87,6 +107,18 @@ func listQueries(f *entropy.JobFilter, before int64, limit int) []query {
 		q.args = append(q.args, args...)
 	}
 	indexed := listLabels(f, &from, and)
+	if f.Array != "" {
+		if !indexed {
+			from = "job_link a JOIN job j ON j.ordinal = a.ordinal"
+			and("a.kind = 'array' AND a.target = ?", string(f.Array))
+		} else {
+			and("EXISTS (SELECT 1 FROM job_link a WHERE a.kind = 'array' AND a.target = ? AND a.ordinal = j.ordinal)", string(f.Array))
+		}
+		indexed = true
+	}
+	if f.Tenant != "" {
+		and("+j.tenant = ?", f.Tenant)
+	}
 	if f.Name != "" {
 		and(plus(indexed)+"j.name = ? AND j.name <> ''", f.Name)
 		indexed = true
@@ -98,8 +130,7 @@ func listQueries(f *entropy.JobFilter, before int64, limit int) []query {
 		indexed = true
 	}
 	finish := func(where []string, args []driver.Value) query {
-		return query{"SELECT " + jobColumns + " FROM " + from + " " + jobJoins + " WHERE " +
-			strings.Join(where, " AND ") + " ORDER BY j.ordinal DESC LIMIT ?", append(args, int64(limit))}
+		return query{from, strings.Join(where, " AND "), args}
 	}
 	if indexed && len(f.States) > 0 {
 		and("+j.state IN (?"+strings.Repeat(",?", len(f.States)-1)+")", stateArgs(f.States)...)

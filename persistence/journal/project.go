@@ -25,19 +25,21 @@ type jobRow struct {
 	created                      int64
 	spec                         string
 	labels                       map[string]string
+	links                        []link
 
 	record string // "": none at this version
 }
 
 // turning are the columns of a job that only some of its events change.
 type turning struct {
-	held, excluded           bool
+	held, excluded, retried  bool
+	blocked                  bool
 	priority                 int
 	eligible, wake, finished any // int64 milliseconds, or nil
 }
 
 func turningOf(j *entropy.Job) turning {
-	return turning{held: j.Held, excluded: len(j.Excluded) > 0, priority: j.Priority(), eligible: milli(j.EligibleAt), wake: milliOrNil(j.WakeAt()), finished: milli(j.FinishedAt)}
+	return turning{held: j.Held, excluded: len(j.Excluded) > 0, retried: j.Retried(), blocked: j.Blocked, priority: j.Priority(), eligible: milli(j.EligibleAt), wake: milliOrNil(j.WakeAt()), finished: milli(j.FinishedAt)}
 }
 
 // recordEvery is how many events of a live job at most lie between two of its
@@ -86,6 +88,7 @@ func (r *jobRow) addSpec(j *entropy.Job) error {
 	}
 	r.name, r.queue, r.tenant, r.handler = j.Spec.Name, j.QueueName(), j.TenantName(), j.Spec.Handler
 	r.created, r.spec, r.labels = j.CreatedAt.UnixMilli(), string(spec), j.Spec.Labels
+	r.links = linksOf(&j.Spec)
 	return nil
 }
 

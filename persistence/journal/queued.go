@@ -46,6 +46,18 @@ func (r *Reader) EachQueued(ctx context.Context, f func(QueuedJob) error) error 
 	})
 }
 
+// Retried returns how many jobs take up a retry slot (see Job.Retried), by queue.
+func (r *Reader) Retried(ctx context.Context) (map[string]int, error) {
+	n := make(map[string]int)
+	err := r.with(ctx, func(c *conn) error {
+		return c.each(ctx, "SELECT queue, count(*) FROM job WHERE retried=1 GROUP BY queue", nil, func(row []driver.Value) error {
+			n[str(row[0])] = int(num(row[1]))
+			return nil
+		})
+	})
+	return n, err
+}
+
 // EachLeased calls f for every job that has a live lease: those assigned and
 // running. As EachQueued, it reads in pieces.
 func (r *Reader) EachLeased(ctx context.Context, f func(*entropy.Job) error) error {

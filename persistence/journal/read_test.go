@@ -247,12 +247,12 @@ func TestLastClaimIsTheNewestClaimWithAllItsItems(t *testing.T) {
 		}
 		return items
 	}
-	if got := claim(); got.ClaimSeq != 4 || !slices.Equal(got.Items, held(a, b)) {
+	if got := claim(); got.ClaimSeq != 4 || asJSON(got.Items) != asJSON(held(a, b)) {
 		t.Errorf("claim %+v", got)
 	}
 	must(t, j, c.assign(t, "w1", 5))
 	must(t, j, c.ack(t))
-	if got := claim(); got.Incarnation != 1 || got.ClaimSeq != 5 || !slices.Equal(got.Items, held(c)) {
+	if got := claim(); got.Incarnation != 1 || got.ClaimSeq != 5 || asJSON(got.Items) != asJSON(held(c)) {
 		t.Errorf("claim %+v", got)
 	}
 	verified(t, j)

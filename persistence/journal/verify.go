@@ -60,6 +60,7 @@ type verifier struct {
 	claims map[entropy.WorkerID]*Claim // by replay
 	leases uint64                      // by replay
 	labels uint64
+	links  uint64
 	record uint64
 	replay *replay // of the entity that is being read, nil before the first
 }
@@ -205,7 +206,7 @@ func (v *verifier) leftovers() error {
 		table string
 		want  uint64
 	}{
-		{"job", v.Jobs}, {"job_spec", v.Jobs}, {"job_label", v.labels}, {"job_record", v.record},
+		{"job", v.Jobs}, {"job_spec", v.Jobs}, {"job_label", v.labels}, {"job_link", v.links}, {"job_record", v.record},
 		{"lease", v.leases}, {"claim", uint64(len(v.claims))}, {"doc", v.Workers + v.Tokens + v.Documents}, {"entity", v.Jobs + v.Workers + v.Tokens + v.Documents},
 	} {
 		got, err := v.c.number(v.ctx, "SELECT count(*) FROM "+t.table)

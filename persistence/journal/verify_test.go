@@ -76,7 +76,7 @@ func TestVerifyFindsEveryKindOfDamage(t *testing.T) {
 		"worker":       `UPDATE doc SET record = replace(record, 'alive', 'lost')`,
 		"worker gone":  `DELETE FROM doc`,
 		"worker extra": `INSERT INTO doc VALUES ('worker', 'w2', 1, '{}')`,
-		"job extra":    `INSERT INTO entity VALUES (99, 'job:x'); INSERT INTO job SELECT 99, 'x', version, state, held, excluded, priority, name, queue, tenant, handler, demand, created_ms, eligible_ms, wake_ms, finished_ms FROM job WHERE id = 'a'`,
+		"job extra":    `INSERT INTO entity VALUES (99, 'job:x'); INSERT INTO job SELECT 99, 'x', version, state, held, excluded, retried, blocked, priority, name, queue, tenant, handler, demand, created_ms, eligible_ms, wake_ms, finished_ms FROM job WHERE id = 'a'`,
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

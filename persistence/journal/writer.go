@@ -21,7 +21,7 @@ type writer struct {
 	begin, commit, rollback            *stmt
 	save, undo, release                *stmt
 	entityRows, events, jobs           *inserter
-	specs, labels, records             *inserter
+	specs, labels, links, records      *inserter
 	updateJob, turnJob, recordJob      *stmt
 	grantLease, replaceLease, endLease *stmt
 	insertDoc, updateDoc               *stmt
@@ -56,13 +56,14 @@ func (w *writer) prepareStatements() (err error) {
 	one(&w.release, "RELEASE one")
 	many(&w.entityRows, "entity", "no", "name")
 	many(&w.events, "event", "seq", "entity", "version", "type", "body", "crc")
-	many(&w.jobs, "job", "ordinal", "id", "version", "state", "held", "excluded", "priority", "name", "queue", "tenant", "handler",
+	many(&w.jobs, "job", "ordinal", "id", "version", "state", "held", "excluded", "retried", "blocked", "priority", "name", "queue", "tenant", "handler",
 		"demand", "created_ms", "eligible_ms", "wake_ms", "finished_ms")
 	many(&w.specs, "job_spec", "ordinal", "spec")
 	many(&w.labels, "job_label", "key", "value", "ordinal")
+	many(&w.links, "job_link", "kind", "target", "ordinal")
 	many(&w.records, "job_record", "ordinal", "version", "record")
 	one(&w.updateJob, "UPDATE job SET version=?, state=? WHERE ordinal=? AND version=?")
-	one(&w.turnJob, `UPDATE job SET version=?, state=?, held=?, excluded=?, priority=?, eligible_ms=?, wake_ms=?, finished_ms=? WHERE ordinal=? AND version=?`)
+	one(&w.turnJob, `UPDATE job SET version=?, state=?, held=?, excluded=?, retried=?, blocked=?, priority=?, eligible_ms=?, wake_ms=?, finished_ms=? WHERE ordinal=? AND version=?`)
 	one(&w.recordJob, "INSERT OR REPLACE INTO job_record(ordinal, version, record) VALUES (?,?,?)")
 	one(&w.grantLease, "INSERT INTO lease(ordinal, assignment_id, worker_id, incarnation, claim_seq) VALUES (?,?,?,?,?)")
 	// Not INSERT OR REPLACE: that would also take the row of another job that
@@ -168,7 +169,7 @@ func (w *writer) again() (*tx, error) {
 }
 
 func (w *writer) inserters() []*inserter {
-	return []*inserter{w.entityRows, w.events, w.jobs, w.specs, w.labels, w.records}
+	return []*inserter{w.entityRows, w.events, w.jobs, w.specs, w.labels, w.links, w.records}
 }
 
 // forget drops rows that were gathered and not inserted.

@@ -41,6 +41,7 @@ type Exit struct {
 	Files      []File             `json:"files,omitempty"`  // of Completion.Artifacts, in order
 	Stdout     int64              `json:"stdout,omitempty"` // size of the log file
 	Stderr     int64              `json:"stderr,omitempty"`
+	Checkpoint bool               `json:"checkpoint,omitempty"` // it may have left a checkpoint that is not saved yet
 }
 
 // ID returns the assignment.

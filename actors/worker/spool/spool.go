@@ -42,6 +42,7 @@ type Spool struct {
 	entries map[entropy.AssignmentID]*entry
 	ended   []*entry      // those with an exit, by rising number
 	live    int64         // bytes of the records of entries
+	buf     []byte        // for the next append
 	changed chan struct{} // closed and replaced when durable rises or the spool fails
 	failed  error         // set once: nothing can be made durable any more
 
@@ -57,6 +58,9 @@ type entry struct {
 	mark    uint64 // written, after its newest record
 	bytes   int64
 }
+
+// maxBuffer is the largest buffer that is kept from one append for the next, in bytes.
+const maxBuffer = 1 << 20
 
 // ID returns the random id that the spool was made with.
 func (s *Spool) ID() string { return s.id }
@@ -148,15 +152,17 @@ func (s *Spool) append(rs []record) error {
 	if len(rs) == 0 {
 		return nil
 	}
-	var b []byte
 	var err error
-	sizes := make([]int, len(rs))
+	b, sizes := s.buf[:0], make([]int, len(rs))
 	for i := range rs {
 		n := len(b)
 		if b, err = appendRecord(b, &rs[i]); err != nil {
 			return err
 		}
 		sizes[i] = len(b) - n
+	}
+	if cap(b) <= maxBuffer {
+		s.buf = b
 	}
 	if _, err := s.f.WriteAt(b, s.size); err != nil {
 		return s.undo(err)

@@ -33,6 +33,8 @@ CREATE TABLE job(                     -- what lists, filters and the scheduler's
   state       TEXT NOT NULL,
   held        INTEGER NOT NULL,
   excluded    INTEGER NOT NULL,       -- 1: some worker may not run it
+  retried     INTEGER NOT NULL,       -- 1: it takes up a retry slot
+  blocked     INTEGER NOT NULL,       -- 1: it waits for other jobs
   priority    INTEGER NOT NULL,
   name        TEXT NOT NULL,
   queue       TEXT NOT NULL,
@@ -47,8 +49,10 @@ CREATE TABLE job(                     -- what lists, filters and the scheduler's
 CREATE INDEX job_state ON job(state)  -- those assigned and running are in lease
   WHERE state NOT IN ('assigned', 'running');
 CREATE INDEX job_queue ON job(queue) WHERE queue <> 'default';
+CREATE INDEX job_retried ON job(queue) WHERE retried = 1;
 CREATE INDEX job_name  ON job(name) WHERE name <> '';
 CREATE INDEX job_wake  ON job(wake_ms) WHERE wake_ms IS NOT NULL;
+CREATE INDEX job_blocked ON job(ordinal) WHERE blocked = 1;
 
 CREATE TABLE job_spec(                -- apart from the job, which changes: a spec is written once
   ordinal INTEGER PRIMARY KEY,
@@ -66,6 +70,13 @@ CREATE TABLE job_label(
   value   TEXT NOT NULL,
   ordinal INTEGER NOT NULL,
   PRIMARY KEY(key, value, ordinal)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE job_link(                -- what a job's spec says about others, by the other
+  kind    TEXT NOT NULL,              -- "after": it waits for target; "array": it is a member of target
+  target  TEXT NOT NULL,              -- ID of a job or an array
+  ordinal INTEGER NOT NULL,
+  PRIMARY KEY(kind, target, ordinal)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE lease(                   -- a row while the job has a live lease: the key forbids a second one
