@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,6 +29,7 @@ type cgroup struct {
 	path   string
 	dir    *os.File
 	events *os.File
+	killed atomic.Bool // see kill
 }
 
 // openCgroups makes the directory entropy/<name> below the process's own place
@@ -78,15 +80,31 @@ func cgroupMount(mounts string) (string, error) {
 	return "", errors.New("cgroup v2 is not mounted")
 }
 
-// open makes or reuses a control group. What a dead supervisor left in it is ended.
+// maxLeft bounds how many groups that a dead supervisor left may be passed over.
+const maxLeft = 10_000
+
+// open makes a control group. Of those that a dead supervisor left, it takes the
+// place; one that still has processes, which are ended, is passed over.
 func (c *cgroups) open() (*cgroup, error) {
 	c.mu.Lock()
-	c.count++
-	path := filepath.Join(c.dir, strconv.Itoa(c.count))
-	c.mu.Unlock()
-	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return nil, err
+	defer c.mu.Unlock()
+	for range maxLeft {
+		c.count++
+		path := filepath.Join(c.dir, strconv.Itoa(c.count))
+		_ = unix.Rmdir(path)
+		err := os.Mkdir(path, 0o755)
+		if err == nil {
+			return openCgroup(path)
+		}
+		if !errors.Is(err, os.ErrExist) {
+			return nil, err
+		}
+		_ = killCgroup(path)
 	}
+	return nil, fmt.Errorf("%d control groups in %s still have processes", maxLeft, c.dir)
+}
+
+func openCgroup(path string) (*cgroup, error) {
 	g := &cgroup{path: path}
 	var err error
 	if g.dir, err = os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
@@ -95,9 +113,6 @@ func (c *cgroups) open() (*cgroup, error) {
 	if g.events, err = os.Open(filepath.Join(path, "cgroup.events")); err != nil {
 		g.dir.Close()
 		return nil, err
-	}
-	if g.populated() {
-		g.kill()
 	}
 	return g, nil
 }
@@ -131,8 +146,13 @@ func parsePIDs(b []byte) []int {
 	return pids
 }
 
-// kill ends every process in the group and below it.
-func (g *cgroup) kill() { _ = killCgroup(g.path) }
+// kill ends every process in the group and below it. The group is of no use after
+// that: newer kernels (seen on 6.18) at once kill what is cloned into a group that
+// was ever killed.
+func (g *cgroup) kill() {
+	g.killed.Store(true)
+	_ = killCgroup(g.path)
+}
 
 func killCgroup(path string) error {
 	return os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0)

@@ -80,7 +80,10 @@ func (c *children) orphans() []int {
 	defer c.mu.Unlock()
 	var alive []int
 	for _, pid := range childPIDs() {
-		if c.leaders[pid] {
+		c.entries.Lock()
+		leads := c.leaders[pid]
+		c.entries.Unlock()
+		if leads {
 			continue
 		}
 		if n, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); err == nil && n == 0 {

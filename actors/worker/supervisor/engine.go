@@ -12,6 +12,7 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/worker/boottime"
+	"github.com/entropy-fabric/entropy/actors/worker/container"
 	"github.com/entropy-fabric/entropy/actors/worker/deadline"
 	"github.com/entropy-fabric/entropy/actors/worker/spool"
 	"github.com/entropy-fabric/entropy/actors/worker/workspace"
@@ -25,6 +26,8 @@ type StartItem struct {
 	Assignment entropy.Assignment `json:"assignment"`
 	Trust      time.Duration      `json:"trust"`             // until when the lease can be trusted, on the boot clock
 	MaxLog     int64              `json:"max_log,omitempty"` // bytes of each stream; 0 means DefaultMaxLog
+	Runtime    *container.Runtime `json:"runtime,omitempty"` // what runs its image; nil without one
+	Note       string             `json:"note,omitempty"`    // a line for the beginning of its standard error; "" for none
 	Broken     string             `json:"broken,omitempty"`  // why it cannot run after all: it is reported as a worker error at once
 }
 
@@ -38,6 +41,7 @@ type Engine struct {
 	slots    *slots
 	groups   *cgroups // nil: none on this machine
 	children *children
+	boxes    *boxes
 	null     *os.File
 	bootID   string
 	baseEnv  []variable
@@ -72,6 +76,9 @@ func OpenEngine(state string, log *slog.Logger) (*Engine, error) {
 		return nil, err
 	}
 	if e.spool, err = spool.Open(spool.Config{Path: filepath.Join(state, "spool.log"), Logger: log}); err != nil {
+		return nil, err
+	}
+	if e.boxes, err = openBoxes(state, e.spool.ID(), e.children, log); err != nil {
 		return nil, err
 	}
 	if err := e.recover(); err != nil {
@@ -273,9 +280,11 @@ func (e *Engine) StopAll(ctx context.Context) error {
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	e.ending = true
+	idle := e.running == 0
 	close(e.closing)
 	e.mu.Unlock()
 	e.removed.Wait()
+	e.boxes.close(idle)
 	e.slots.close()
 	if e.groups != nil {
 		e.groups.close()

@@ -16,12 +16,16 @@ import (
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Check reports why a command could not be begun here: its program or its
-// directory is not there. It looks where Start will look.
+// directory is not there. It looks where Start will look. What an image holds is
+// not known before it runs.
 func Check(spec *entropy.JobSpec) error {
 	if spec.Cwd != "" {
 		if err := checkDir(spec.Cwd); err != nil {
 			return err
 		}
+	}
+	if spec.Image != "" {
+		return nil
 	}
 	_, err := lookup(spec)
 	return err

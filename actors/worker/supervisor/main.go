@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -40,6 +41,7 @@ func mainErr(args []string) error {
 	flags.SetOutput(io.Discard)
 	state := flags.String("state", "", "state directory of the worker")
 	version := flags.String("release", "", "release of the worker that starts it")
+	keeps := flags.String("keep", "", "end the containers of this supervisor when standard input ends")
 	idleExit := flags.Duration("idle-exit", DefaultIdleExit, "end after this long without an agent and without work")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -52,11 +54,16 @@ func mainErr(args []string) error {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, unix.SIGTERM)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	return serve(*state, *version, *idleExit, term, log)
+	if *keeps != "" {
+		signal.Reset(unix.SIGTERM)
+		return keep(*state, *keeps, os.Stdin, log)
+	}
+	keeper := slices.Clone(os.Args[:max(len(os.Args)-len(args), 1)]) // this program, and what led it here
+	return serve(*state, *version, *idleExit, keeper, term, log)
 }
 
 // serve holds the state directory and serves agents until it is told to end.
-func serve(state, version string, idleExit time.Duration, term <-chan os.Signal, log *slog.Logger) error {
+func serve(state, version string, idleExit time.Duration, keeper []string, term <-chan os.Signal, log *slog.Logger) error {
 	lock, err := Lock(filepath.Join(state, "supervisor.lock"))
 	if err != nil {
 		return err
@@ -66,6 +73,7 @@ func serve(state, version string, idleExit time.Duration, term <-chan os.Signal,
 	if err != nil {
 		return err
 	}
+	e.boxes.keeper.command = keeper
 	l, err := listen(state)
 	if err != nil {
 		return fmt.Errorf("open the supervisor's socket: %w", err)

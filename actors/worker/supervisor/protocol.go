@@ -51,6 +51,7 @@ type Hello struct {
 	PID      int    `json:"pid"`
 	SpoolID  string `json:"spool_id"`
 	Running  int    `json:"running"`
+	Images   bool   `json:"images"` // it knows how to run container images
 }
 
 type startBody struct {

@@ -12,11 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/worker/checkpoint"
 	"github.com/entropy-fabric/entropy/actors/worker/spool"
 )
 
 // recoverPatience bounds the wait for processes that were killed to be gone.
 const recoverPatience = 30 * time.Second
+
+// sweepPatience bounds how long a supervisor's start waits for container
+// runtimes.
+const sweepPatience = 15 * time.Second
 
 // recover ends what a supervisor that died left behind. A run of this boot is
 // reported as a worker error once its processes are gone; one of an earlier
@@ -37,18 +42,46 @@ func (e *Engine) recover() error {
 			return err
 		}
 	}
+	if err := e.spool.Decide(gone); err != nil {
+		return err
+	}
+	return e.endContainers(left)
+}
+
+// endContainers ends what the supervisor before left in containers, and then
+// reports its runs. A runtime that does not answer must not keep the worker from
+// all other work: the runs stay held, and it is asked again.
+func (e *Engine) endContainers(left []spool.Start) error {
+	ctx, cancel := context.WithTimeout(context.Background(), sweepPatience)
+	defer cancel()
+	err := e.boxes.sweep(ctx)
+	if err == nil {
+		return e.reportLeft(left)
+	}
+	e.log.Error("containers of an earlier supervisor may still run, so its assignments are not over", slog.Any("error", err))
+	e.removed.Go(func() {
+		if !e.boxes.sweepAssignments(left, e.closing) {
+			return
+		}
+		if err := e.reportLeft(left); err != nil {
+			e.log.Error("the ends of lost assignments cannot be written to the spool", slog.Any("error", err))
+		}
+	})
+	return nil
+}
+
+// reportLeft spools the ends of runs whose supervisor died.
+func (e *Engine) reportLeft(left []spool.Start) error {
 	for _, s := range left {
 		e.log.Warn("an assignment had lost its supervisor; its processes were ended", slog.String("assignment_id", string(s.AssignmentID)))
 		x := spool.Exit{Completion: entropy.Completion{JobID: s.JobID, AssignmentID: s.AssignmentID,
 			Outcome: entropy.OutcomeFailed, Reason: entropy.ReasonWorkerError, Message: "the supervisor of the worker died while it ran",
 			StartedAt: s.At, FinishedAt: time.Now().UTC()}}
 		x.Stdout, x.Stderr = e.logSizes(s.AssignmentID)
+		x.Checkpoint = checkpoint.At(e.root.Dir(s.AssignmentID).Path()).Enabled()
 		if err := e.spool.Exit(x); err != nil {
 			return err
 		}
-	}
-	if err := e.spool.Decide(gone); err != nil {
-		return err
 	}
 	return e.spool.Sync(context.Background())
 }

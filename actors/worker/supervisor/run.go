@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/worker/checkpoint"
 	"github.com/entropy-fabric/entropy/actors/worker/spool"
 	"github.com/entropy-fabric/entropy/actors/worker/workspace"
 )
@@ -26,7 +27,9 @@ type run struct {
 
 	mu     sync.Mutex
 	tree   *tree // nil before the process exists
+	box    *box  // nil: it runs in no container
 	ended  bool  // the leader has ended: its outcome is settled
+	over   bool  // its slot is another's: what is in it is no business of this run
 	reason entropy.Reason
 	killed bool
 }
@@ -49,8 +52,11 @@ func (r *run) Kill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.killed = true
-	if r.tree != nil {
+	if r.tree != nil && !r.over {
 		r.tree.kill()
+		if r.box != nil {
+			r.killContained()
+		}
 	}
 }
 
@@ -66,15 +72,26 @@ func (r *run) main() {
 	began := time.Now()
 	x := spool.Exit{Completion: entropy.Completion{JobID: r.item.Assignment.JobID, AssignmentID: r.item.Assignment.AssignmentID,
 		StartedAt: began.UTC()}}
-	if err := r.execute(&x); err != nil {
+	err := r.execute(&x)
+	if errors.Is(err, errClosing) {
+		return // the start is in the spool: the next supervisor reports it
+	}
+	if err != nil {
 		r.broken(&x.Completion, err)
 	}
+	x.Checkpoint = r.item.Assignment.Spec.Checkpoint != nil && resumable(&x.Completion)
 	ended := time.Now()
 	x.Completion.FinishedAt = ended.UTC()
 	if u := x.Completion.Usage; u != nil {
 		u.Wall = entropy.Duration(ended.Sub(began))
 	}
 	r.e.finish(r, x)
+}
+
+// resumable reports whether another attempt may follow, so that what the run
+// marked as its state at the end is worth saving.
+func resumable(c *entropy.Completion) bool {
+	return c.Outcome != entropy.OutcomeSucceeded && c.Reason != entropy.ReasonCancel && c.Reason != entropy.ReasonSuperseded
 }
 
 // broken describes a run that never had a process.
@@ -113,17 +130,34 @@ func (r *run) execute(x *spool.Exit) error {
 	if _, err := r.e.root.Make(r.item.Assignment.AssignmentID); err != nil {
 		return err
 	}
+	if p := r.item.Assignment.Spec.Checkpoint; p != nil {
+		if err := checkpoint.At(r.dir.Path()).Make(p); err != nil {
+			return err
+		}
+	}
 	b, err := r.e.slots.get()
 	if err != nil {
 		return fmt.Errorf("prepare to run: %w", err)
 	}
-	defer func() { r.e.slots.put(b) }()
+	defer func() {
+		r.mu.Lock()
+		r.over = true
+		r.mu.Unlock()
+		r.e.slots.put(b)
+	}()
 	b.out.attach(workspace.NewLog(r.dir.Log(workspace.Stdout), r.item.MaxLog))
-	b.err.attach(workspace.NewLog(r.dir.Log(workspace.Stderr), r.item.MaxLog))
+	stderr := workspace.NewLog(r.dir.Log(workspace.Stderr), r.item.MaxLog)
+	if r.item.Note != "" {
+		fmt.Fprintf(stderr, "[entropy: %s]\n", r.item.Note)
+	}
+	b.err.attach(stderr)
 	if err = r.spawn(b); err == nil {
-		r.wait(&x.Completion)
+		err = r.wait(&x.Completion)
 	}
 	x.Stdout, x.Stderr = b.out.detach(), b.err.detach()
+	if err == nil && r.box != nil {
+		r.describeContained(&x.Completion)
+	}
 	if err == nil && x.Completion.Outcome == entropy.OutcomeSucceeded {
 		r.collect(x)
 	}
@@ -133,44 +167,57 @@ func (r *run) execute(x *spool.Exit) error {
 // spawn starts the process, unless the run was stopped before.
 func (r *run) spawn(b *slot) error {
 	spec := &r.item.Assignment.Spec
-	path, err := lookup(spec)
-	if err != nil {
+	if err := Check(spec); err != nil {
 		return err
 	}
-	if spec.Cwd != "" {
-		if err := checkDir(spec.Cwd); err != nil {
-			return err
-		}
+	p, err := r.program()
+	if err != nil {
+		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reason != "" {
 		return errors.New("stopped before it began")
 	}
-	attr := &syscall.ProcAttr{Dir: r.workdir(), Env: r.environment(),
+	attr := &syscall.ProcAttr{Dir: r.workdir(), Env: p.env,
 		Files: []uintptr{r.e.null.Fd(), b.out.w.Fd(), b.err.w.Fd()},
 		Sys:   &syscall.SysProcAttr{Setpgid: true}}
-	pid, err := r.fork(path, attr, b)
+	pid, err := r.fork(p, attr, b)
 	if err != nil {
-		return fmt.Errorf("execute %s: %w", path, err)
+		return fmt.Errorf("execute %s: %w", p.path, err)
 	}
-	r.tree = &tree{id: r.item.Assignment.AssignmentID, spool: r.e.spool.ID(), leader: pid, cgroup: b.cgroup, children: r.e.children}
+	r.tree = &tree{id: r.item.Assignment.AssignmentID, spool: r.e.spool.ID(), leader: pid, cgroup: b.cgroup, children: r.e.children, client: r.box != nil}
 	if b.cgroup == nil {
 		r.rememberProcess(pid)
 	}
 	return nil
 }
 
+// program is what becomes the leader of a run.
+type program struct {
+	path      string
+	argv, env []string
+}
+
+// program returns the job's command, or the client that runs its image.
+func (r *run) program() (program, error) {
+	spec := &r.item.Assignment.Spec
+	if spec.Image != "" {
+		return r.contain()
+	}
+	path, err := lookup(spec)
+	return program{path, spec.Command, r.environment()}, err
+}
+
 // fork starts the process in the slot's control group. If the kernel refuses
 // that, the slot and all that follow do without.
-func (r *run) fork(path string, attr *syscall.ProcAttr, b *slot) (int, error) {
-	spec := &r.item.Assignment.Spec
-	start := func() (int, error) { return syscall.ForkExec(path, spec.Command, attr) }
-	if spec.Disconnect.Worker == entropy.DisconnectStop {
+func (r *run) fork(p program, attr *syscall.ProcAttr, b *slot) (int, error) {
+	start := func() (int, error) { return syscall.ForkExec(p.path, p.argv, attr) }
+	if r.item.Assignment.Spec.Disconnect.Worker == entropy.DisconnectStop {
 		// Nobody would keep its deadline after the supervisor.
 		attr.Sys.Pdeathsig = syscall.SIGKILL
 		start = func() (pid int, err error) {
-			r.e.children.onSpawner(func() { pid, err = syscall.ForkExec(path, spec.Command, attr) })
+			r.e.children.onSpawner(func() { pid, err = syscall.ForkExec(p.path, p.argv, attr) })
 			return pid, err
 		}
 	}
@@ -204,7 +251,7 @@ func (r *run) rememberProcess(pid int) {
 }
 
 // wait blocks until the whole process tree is gone and describes the end.
-func (r *run) wait(c *entropy.Completion) {
+func (r *run) wait(c *entropy.Completion) error {
 	pid := r.tree.leader
 	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}
@@ -212,11 +259,16 @@ func (r *run) wait(c *entropy.Completion) {
 	r.mu.Lock()
 	r.ended = true
 	reason := r.reason
-	if reason == "" {
+	if reason == "" && r.box == nil {
 		r.tree.sweep()
 	}
 	r.mu.Unlock()
 	status, usage, err := r.e.children.reap(pid)
+	if r.box != nil { // its processes are not the leader's
+		if err := r.uncontain(status); err != nil {
+			return err
+		}
+	}
 	r.tree.awaitEnd(func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -232,6 +284,7 @@ func (r *run) wait(c *entropy.Completion) {
 			c.Message = "it ran longer than its run timeout of " + r.item.Assignment.Spec.RunTimeout.String()
 		}
 	}
+	return nil
 }
 
 // describe fills in what the kernel said about the leader's end.
@@ -288,6 +341,13 @@ func (r *run) environment() []string {
 	if _, own := a.Spec.Env["TMPDIR"]; !own {
 		env = append(env, "TMPDIR="+r.dir.Scratch())
 	}
+	return r.variables(env)
+}
+
+// variables appends to env what a job asked for and what it is told, in a
+// container or not.
+func (r *run) variables(env []string) []string {
+	a := &r.item.Assignment
 	for k, v := range a.Spec.Env {
 		if !ownVariables[k] && (k != cudaDevices || len(a.GPUs) == 0) {
 			env = append(env, k+"="+v)
@@ -295,6 +355,9 @@ func (r *run) environment() []string {
 	}
 	if len(a.GPUs) > 0 {
 		env = append(env, cudaDevices+"="+gpuIndexes(a.GPUs))
+	}
+	if a.Spec.Checkpoint != nil {
+		env = append(env, envCheckpointDir+"="+checkpoint.At(r.dir.Path()).Job())
 	}
 	return append(env,
 		"ENTROPY_JOB_ID="+string(a.JobID),
@@ -318,7 +381,10 @@ func gpuIndexes(gpus []entropy.GPUShare) string {
 
 // ownVariables cannot be set by a job: by one of them its processes are found.
 var ownVariables = map[string]bool{"ENTROPY_JOB_ID": true, envAssignment: true, envSpool: true, "ENTROPY_ATTEMPT": true,
-	"ENTROPY_INPUT_DIR": true, "ENTROPY_ARTIFACT_DIR": true}
+	"ENTROPY_INPUT_DIR": true, "ENTROPY_ARTIFACT_DIR": true, envCheckpointDir: true}
+
+// envCheckpointDir is set for jobs that save checkpoints; see package checkpoint.
+const envCheckpointDir = "ENTROPY_CHECKPOINT_DIR"
 
 func cut(s string) string {
 	if len(s) <= entropy.MaxMessage {

@@ -137,7 +137,7 @@ func (s *server) talk(conn net.Conn) {
 func (s *server) handle(ctx context.Context, op string, body json.RawMessage) (any, error) {
 	switch op {
 	case opHello:
-		return Hello{Protocol: protocolVersion, Version: s.version, PID: os.Getpid(), SpoolID: s.engine.spool.ID(), Running: s.engine.Running()}, nil
+		return Hello{Protocol: protocolVersion, Version: s.version, PID: os.Getpid(), SpoolID: s.engine.spool.ID(), Running: s.engine.Running(), Images: true}, nil
 	case opStart:
 		return decode(body, func(b startBody) (any, error) {
 			errs, err := s.engine.Start(b.Items)

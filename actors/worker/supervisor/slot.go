@@ -77,10 +77,10 @@ func (s *slots) degrade(cause error) {
 }
 
 // put takes a slot back. One whose processes may not all be gone for certain is
-// not lent again.
+// not lent again, nor is one whose control group was killed.
 func (s *slots) put(b *slot) {
 	s.mu.Lock()
-	reuse := b.cgroup != nil && s.cgroups != nil && len(s.free) < maxFreeSlots
+	reuse := b.cgroup != nil && !b.cgroup.killed.Load() && s.cgroups != nil && len(s.free) < maxFreeSlots
 	if reuse {
 		s.free = append(s.free, b)
 	}

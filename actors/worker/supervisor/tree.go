@@ -16,13 +16,14 @@ type tree struct {
 	leader   int // pid and process group
 	cgroup   *cgroup
 	children *children
+	client   bool // the leader passes signals on to a container
 	killed   bool // something outlived the leader, and may have to be reaped here
 }
 
 // term sends TERM to every process once.
 func (t *tree) term() {
 	_ = unix.Kill(-t.leader, unix.SIGTERM)
-	if t.cgroup == nil {
+	if t.cgroup == nil || t.client {
 		return
 	}
 	for _, pid := range t.cgroup.pids() {
