@@ -26,6 +26,9 @@ var WorkerTransitions = []WorkerTransition{
 	{WorkerAlive, WorkerWasQuarantined, WorkerAlive, "takes no more work until resumed"},
 	{WorkerLost, WorkerWasQuarantined, WorkerLost, ""},
 	{WorkerLeft, WorkerWasQuarantined, WorkerLeft, ""},
+	{WorkerAlive, WorkerProved, WorkerAlive, "one job fewer of its probation"},
+	{WorkerLost, WorkerProved, WorkerLost, ""},
+	{WorkerLeft, WorkerProved, WorkerLeft, ""},
 }
 
 // WorkerTransition is one row of a worker's lifecycle table.
@@ -51,6 +54,7 @@ type WorkerAttrs struct {
 	Registration *Registration `json:"registration,omitempty"` // without its inventory
 	Incarnation  uint64        `json:"incarnation,omitempty"`
 	Reason       string        `json:"reason,omitempty"`
+	Probation    int           `json:"probation,omitempty"` // resumed: see Worker.Probation
 	Principal    string        `json:"principal,omitempty"`
 	Operation    string        `json:"operation_id,omitempty"`
 }
@@ -126,9 +130,11 @@ func (w *Worker) apply(e WorkerEvent) {
 	case WorkerDrained:
 		w.Draining, w.Reason = true, e.Attrs.Reason
 	case WorkerResumed:
-		w.Draining, w.Quarantined, w.Reason = false, false, ""
+		w.Draining, w.Quarantined, w.Reason, w.Probation = false, false, "", e.Attrs.Probation
 	case WorkerWasQuarantined:
-		w.Quarantined, w.Reason = true, e.Attrs.Reason
+		w.Quarantined, w.Reason, w.Probation = true, e.Attrs.Reason, 0
+	case WorkerProved:
+		w.Probation = max(w.Probation-1, 0)
 	}
 }
 
@@ -185,9 +191,25 @@ func (w *Worker) Mark(event, reason string, op Operation, now time.Time) []Worke
 	}
 	switch {
 	case event == WorkerDrained && w.Draining, event == WorkerWasQuarantined && w.Quarantined,
-		event == WorkerResumed && !w.Draining && !w.Quarantined:
+		event == WorkerResumed && !w.Draining && !w.Quarantined && w.Probation == 0:
 		return nil
 	}
-	return []WorkerEvent{{Type: event, TS: now.UTC().Truncate(time.Millisecond),
-		Attrs: WorkerAttrs{Reason: cut(reason), Operation: op.ID}}}
+	a := WorkerAttrs{Reason: cut(reason), Operation: op.ID}
+	if event == WorkerResumed && w.Quarantined {
+		a.Probation = ProbationJobs // resumed once more, it is trusted at once
+	}
+	return []WorkerEvent{{Type: event, TS: now.UTC().Truncate(time.Millisecond), Attrs: a}}
+}
+
+// Judge decides what a worker on probation has shown: a job that ended well
+// brings it nearer to being trusted, one that it lost or broke under puts it back
+// into quarantine. Why says which.
+func (w *Worker) Judge(good bool, why string, now time.Time) []WorkerEvent {
+	if w.Probation == 0 {
+		return nil
+	}
+	if good {
+		return w.Mark(WorkerProved, "", Operation{}, now)
+	}
+	return w.Mark(WorkerWasQuarantined, "on probation: "+why, Operation{}, now)
 }

@@ -267,3 +267,80 @@ func TestOffers(t *testing.T) {
 		}
 	}
 }
+
+// proves W-8: a worker that comes back from quarantine runs one job at a time
+// until some have ended well; one that it loses puts it back
+func TestProbation(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	w := &entropy.Worker{ID: "w"}
+	registered(t, w, registration("n1", "b1"))
+	slots := w.Slots
+	apply := func(events []entropy.WorkerEvent, want int) {
+		t.Helper()
+		if len(events) != want {
+			t.Fatalf("%d events, want %d: %+v", len(events), want, events)
+		}
+		for _, e := range events {
+			if err := w.Apply(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	mark := func(event string) []entropy.WorkerEvent { return w.Mark(event, "why", entropy.Operation{}, now) }
+	apply(w.Judge(false, "lost", now), 0) // it is trusted
+	apply(mark(entropy.WorkerDrained), 1)
+	apply(mark(entropy.WorkerResumed), 1)
+	if w.Probation != 0 || w.Capacity() != slots {
+		t.Errorf("a drained worker is on probation: %+v", w)
+	}
+	for range 2 {
+		apply(mark(entropy.WorkerWasQuarantined), 1)
+		apply(mark(entropy.WorkerResumed), 1)
+		if w.Probation != entropy.ProbationJobs || w.Capacity() != 1 || !w.Schedulable() {
+			t.Fatalf("after quarantine: %+v", w)
+		}
+		apply(w.Judge(true, "", now), 1)
+		apply(w.Judge(false, "job x was lost with it", now), 1)
+		if w.Schedulable() || !w.Quarantined || !strings.Contains(w.Reason, "job x") || w.Probation != 0 {
+			t.Fatalf("after a loss on probation: %+v", w)
+		}
+		apply(mark(entropy.WorkerResumed), 1)
+		for range entropy.ProbationJobs {
+			apply(w.Judge(true, "", now), 1)
+		}
+		apply(w.Judge(true, "", now), 0)
+		if w.Probation != 0 || w.Capacity() != slots {
+			t.Fatalf("after its probation: %+v", w)
+		}
+	}
+	apply(mark(entropy.WorkerWasQuarantined), 1)
+	apply(mark(entropy.WorkerResumed), 1)
+	apply(mark(entropy.WorkerResumed), 1) // once more: trusted at once
+	apply(mark(entropy.WorkerResumed), 0)
+	if w.Probation != 0 {
+		t.Errorf("%+v", w)
+	}
+}
+
+// proves J-9: what a worker can run at all: by labels and by what it has, free or not
+func TestWorkerOffers(t *testing.T) {
+	w := &entropy.Worker{Labels: map[string]string{"gpu": "a100"}, Resources: entropy.Resources{"cpu": 8000, "gpu": 2000}}
+	for _, c := range []struct {
+		name string
+		spec entropy.JobSpec
+		want bool
+	}{
+		{"nothing", entropy.JobSpec{}, true},
+		{"what it has", entropy.JobSpec{Resources: entropy.Resources{"cpu": 8000, "gpu": 500}}, true},
+		{"more than it has", entropy.JobSpec{Resources: entropy.Resources{"gpu": 3000}}, false},
+		{"what it does not know", entropy.JobSpec{Resources: entropy.Resources{"license": 1000}}, false},
+		{"another label", entropy.JobSpec{Require: map[string]string{"gpu": "h100"}}, false},
+		{"an alternative", entropy.JobSpec{AnyOf: []entropy.Need{{Require: map[string]string{"gpu": "h100"}}, {Resources: entropy.Resources{"gpu": 2000}}}}, true},
+		{"no alternative", entropy.JobSpec{AnyOf: []entropy.Need{{Require: map[string]string{"gpu": "h100"}}, {Resources: entropy.Resources{"gpu": 9000}}}}, false},
+		{"a handler", entropy.JobSpec{Handler: "x"}, false},
+	} {
+		if got := w.Offers(&c.spec); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
+		}
+	}
+}

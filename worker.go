@@ -25,7 +25,8 @@ type Worker struct {
 	Handlers     []string          `json:"handlers"`
 	Draining     bool              `json:"draining"`
 	Quarantined  bool              `json:"quarantined"`
-	Reason       string            `json:"reason"` // of the drain, quarantine or loss, for people
+	Probation    int               `json:"probation"` // how many jobs must end well before it is trusted again; 0: it is
+	Reason       string            `json:"reason"`    // of the drain, quarantine or loss, for people
 	RegisteredAt time.Time         `json:"registered_at"`
 	LostAt       *time.Time        `json:"lost_at"`
 }
@@ -39,13 +40,37 @@ func (w *Worker) Schedulable() bool {
 	return w.State == WorkerAlive && !w.Draining && !w.Quarantined
 }
 
-// Offers reports whether the worker can run the job at all: its labels match and
-// it has the handler.
+// Capacity returns how many jobs the worker may run at once: its slots, or one on
+// probation.
+func (w *Worker) Capacity() int {
+	if w.Probation > 0 {
+		return min(1, w.Slots)
+	}
+	return w.Slots
+}
+
+// ProbationJobs is how many jobs must end well, one at a time, before a worker
+// that was quarantined is trusted again.
+const ProbationJobs = 3
+
+// LabelContainer is the label of workers that run container images. Its value is
+// the name of their container runtime, as "podman".
+const LabelContainer = "container"
+
+// Offers reports whether the worker can run the job at all: it has the handler,
+// or a container runtime for the image, and for one of the job's needs it carries
+// the labels and has the resources, be they free or not.
 func (w *Worker) Offers(s *JobSpec) bool {
 	if s.Handler != "" && !slices.Contains(w.Handlers, s.Handler) {
 		return false
 	}
-	return s.Matches(w.Labels)
+	if s.Image != "" && w.Labels[LabelContainer] == "" {
+		return false
+	}
+	if len(s.AnyOf) == 0 {
+		return s.Matches(w.Labels) && w.Resources.Fits(s.Resources)
+	}
+	return slices.ContainsFunc(s.Needs(), func(n Need) bool { return n.matches(w.Labels) && w.Resources.Fits(n.Resources) })
 }
 
 // Clone returns a copy of w that shares nothing Apply may change.
@@ -74,4 +99,9 @@ type Token struct {
 	CreatedAt time.Time  `json:"created_at"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	Revoked   bool       `json:"revoked,omitempty"`
+	Note      string     `json:"note,omitempty"`       // for people
+	CreatedBy string     `json:"created_by,omitempty"` // Principal.String; "" for the first tokens
+	MaxUses   int        `json:"max_uses,omitempty"`   // of a join token: how many workers may join; 0 means any number
+	Uses      int        `json:"uses,omitempty"`       // how many have
+	Refused   int        `json:"refused,omitempty"`    // see TokenRefused
 }

@@ -81,7 +81,7 @@ func (s *Session) openClaim(c *es.Context, m *Claim, reply es.Reply) {
 			}
 		}
 		jobs, err := s.cfg.Claims.Claim(context.Background(), worker, r)
-		out := &claimed{seq: r.ClaimSeq, incarnation: r.Incarnation, err: err}
+		out := &claimed{seq: r.ClaimSeq, incarnation: r.Incarnation, err: err, assignments: make([]entropy.Assignment, 0, len(jobs))}
 		for _, j := range jobs {
 			out.assignments = append(out.assignments, assignmentOf(j))
 		}
@@ -110,7 +110,7 @@ func (s *Session) replay(m *Claim, items []entropy.Held, reply es.Reply) *claime
 
 func assignmentOf(j *entropy.Job) entropy.Assignment {
 	return entropy.Assignment{JobID: j.ID, AssignmentID: j.Lease.AssignmentID, Attempt: j.Attempt, TTL: j.Lease.TTL,
-		AckTimeout: entropy.Duration(j.Spec.AckTimeoutOrDefault()), Resources: j.Lease.Resources, GPUs: j.Lease.GPUs, Spec: j.Spec}
+		AckTimeout: entropy.Duration(j.Spec.AckTimeoutOrDefault()), Resources: j.Lease.Resources, GPUs: j.Lease.GPUs, Checkpoints: j.ResumeFrom(), Spec: j.Spec}
 }
 
 // dropClaim ends the claim of an agent process that is gone.

@@ -45,11 +45,13 @@ func (s *Session) mutate(c *es.Context, w waiting) {
 		c.Go(func() any { return s.leave(worker, m, now, w.reply) })
 	case *SetMode:
 		c.Go(func() any { return s.setMode(worker, m, now, w.reply) })
-	case mark:
+	case *Judge:
 		c.Go(func() any {
-			next, err := s.append(worker, worker.Mark(m.event, m.reason, entropy.Operation{}, now), nil)
+			next, err := s.append(worker, worker.Judge(m.Good, m.Why, now), nil)
 			return &appended{worker: next, err: err}
 		})
+	case mark:
+		c.Go(func() any { return s.lose(worker, m, now) })
 	}
 }
 
@@ -59,11 +61,11 @@ func (s *Session) onAppended(c *es.Context, m *appended) {
 		s.cfg.Logger.Warn("worker state not recorded", "worker", s.id, "error", m.err)
 	}
 	if m.worker != nil {
-		was := s.worker.Schedulable()
+		was, capacity := s.worker.Schedulable(), s.worker.Capacity()
 		s.worker = m.worker
 		s.cfg.Registry.set(m.worker)
 		s.directives.setDrain(m.worker.Draining || m.worker.Quarantined)
-		if was != m.worker.Schedulable() { // a claim that waits was made as the other kind
+		if was != m.worker.Schedulable() || capacity != m.worker.Capacity() { // a claim that waits was made as the other kind
 			s.cfg.Claims.Withdraw(s.id)
 		}
 	}
@@ -72,7 +74,12 @@ func (s *Session) onAppended(c *es.Context, m *appended) {
 		s.beatSeq = 0
 		s.heard, s.met = s.cfg.Listening(), true
 		s.cfg.Registry.greet(s.id, s.heard)
+		s.cfg.Registry.Witness(s.id, false) // gossip spoke of an earlier process
 		s.directives.reset()
+	}
+	if _, ok := m.answer.(*entropy.Registered); ok && !m.fresh { // a repeat is a sign of life as well
+		s.heard = s.cfg.Listening()
+		s.cfg.Registry.greet(s.id, s.heard)
 	}
 	m.reply.Send(m.answer, m.err)
 	if len(s.queued) > 0 {
@@ -117,7 +124,7 @@ func (s *Session) register(w *entropy.Worker, r *entropy.Registration, at circum
 	fail := func(err error) *appended { return &appended{reply: reply, err: err} }
 	if at.twin && w.KeyHash == r.KeyHash {
 		return fail(entropy.Errorf(entropy.CodeConflict, "two live hosts use the key of worker %s: %s and %s", w.ID, w.Hostname, r.Hostname).
-			WithHint("a copied data directory? stop one of them, or remove worker.key on the copy and give it another --name; after a quick reboot just wait"))
+			WithHint("a copied data directory? stop one of them, or run entropy worker reset-identity on the copy and give it another --name; after a quick reboot just wait"))
 	}
 	events, rebooted, err := w.Register(*r, at.now)
 	if err != nil {

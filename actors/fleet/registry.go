@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -13,10 +14,11 @@ import (
 // Registry holds what everybody may know of the workers. It is safe for
 // concurrent use and no method blocks.
 type Registry struct {
-	mu       sync.RWMutex
-	workers  map[entropy.WorkerID]*seat
-	reboots  map[entropy.WorkerID]time.Time
-	silentIn time.Duration
+	mu        sync.RWMutex
+	workers   map[entropy.WorkerID]*seat
+	reboots   map[entropy.WorkerID]time.Time
+	silentIn  time.Duration
+	probation atomic.Int64 // how many workers are on probation
 }
 
 // seat is a worker's place in the registry.
@@ -29,6 +31,7 @@ type seat struct {
 	seq     uint64
 	running int
 	spooled int
+	dead    bool // gossip says so; see Witness
 }
 
 // NewRegistry returns an empty registry. A worker that was not heard for
@@ -50,7 +53,25 @@ func (r *Registry) seat(id entropy.WorkerID) *seat {
 func (r *Registry) set(w *entropy.Worker) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.seat(w.ID).worker = w
+	s := r.seat(w.ID)
+	if s.worker != nil && s.worker.Probation > 0 {
+		r.probation.Add(-1)
+	}
+	if s.worker = w; w.Probation > 0 {
+		r.probation.Add(1)
+	}
+}
+
+// Judge tells a worker on probation that a job ended well with it, or why not.
+func (r *Registry) Judge(id entropy.WorkerID, good bool, why string) {
+	if r.probation.Load() == 0 {
+		return
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if s := r.workers[id]; s != nil && s.worker != nil && s.worker.Probation > 0 {
+		s.session.Tell(&Judge{Good: good, Why: why})
+	}
 }
 
 // attach records the actor of a worker.

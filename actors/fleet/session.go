@@ -80,6 +80,11 @@ type (
 		Op        entropy.Operation
 		Operation *entropy.OperationRecord
 	}
+	// Judge says that a job ended well at a worker on probation, or not. It is told.
+	Judge struct {
+		Good bool
+		Why  string
+	}
 	// Check asks whether an incarnation is the newest. The answer is an error or nil.
 	Check struct{ Incarnation uint64 }
 )
@@ -137,12 +142,16 @@ func (s *Session) Receive(c *es.Context) {
 	case *Claim:
 		s.onClaim(c, m)
 	case *Check:
-		c.Reply(nil, s.check(m.Incarnation))
+		err := s.check(m.Incarnation)
+		if err == nil { // an ACK renews its lease: what a restart knows must not be older
+			s.cfg.Registry.greet(s.id, s.cfg.Listening())
+		}
+		c.Reply(nil, err)
 	case stopAssignment:
 		s.directives.add(m.StopDirective)
 	case *Verdict:
 		s.onVerdict(m)
-	case *Register, *Leave, *SetMode:
+	case *Register, *Leave, *SetMode, *Judge:
 		s.mutate(c, waiting{m, c.Defer()})
 	case *appended:
 		s.onAppended(c, m)
@@ -152,6 +161,8 @@ func (s *Session) Receive(c *es.Context) {
 		s.directives.over(m)
 	case checkSilence:
 		s.onSilence(c)
+	case witnessed:
+		s.weigh(c)
 	}
 }
 
@@ -194,5 +205,7 @@ func (s *Session) onSilence(c *es.Context) {
 	c.After(s.cfg.Heartbeat/2, checkSilence{})
 	if s.worker.State == entropy.WorkerAlive && s.cfg.Listening()-s.heard > s.cfg.LeaseTTL {
 		s.mutate(c, waiting{mark{entropy.WorkerWentLost, "no heartbeat for " + s.cfg.LeaseTTL.String()}, es.Reply{}})
+		return
 	}
+	s.weigh(c)
 }

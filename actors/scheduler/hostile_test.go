@@ -3,7 +3,6 @@ package scheduler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -19,7 +18,7 @@ var errUnreadable = errors.New("unreadable")
 type offers struct {
 	made  []Answer
 	crash bool
-	load  []Ready
+	load  []*entropy.Job
 	until time.Time // the queue cannot be read before
 }
 
@@ -28,7 +27,35 @@ func (o *offers) Offer(id entropy.JobID, lease entropy.Assign, claim uint64, _ e
 		o.crash = false
 		panic("told to")
 	}
-	o.made = append(o.made, Answer{Claim: claim, ID: id, Job: &entropy.Job{ID: id, Lease: &entropy.Lease{WorkerID: lease.WorkerID}}})
+	o.made = append(o.made, Answer{Claim: claim, ID: id, Job: &entropy.Job{ID: id, State: entropy.Assigned, Version: 2,
+		Lease: &entropy.Lease{AssignmentID: lease.AssignmentID, WorkerID: lease.WorkerID}}})
+}
+
+func (o *offers) Preempt(entropy.JobID, entropy.Preempt) {}
+
+func (o *offers) Look(_ context.Context, id entropy.JobID) (*entropy.Job, error) {
+	return ready(string(id)), nil
+}
+
+func ready(id string) *entropy.Job {
+	at := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	return &entropy.Job{ID: entropy.JobID(id), Version: 1, State: entropy.Pending, EligibleAt: &at}
+}
+
+func (o *offers) snapshot() (Snapshot, error) {
+	var workers []*entropy.Worker
+	for _, id := range []entropy.WorkerID{"w1", "w2"} {
+		workers = append(workers, &entropy.Worker{ID: id, State: entropy.WorkerAlive, Slots: 4})
+	}
+	return Snapshot{Policy: new(entropy.Policy), Workers: workers, Each: func(f func(*entropy.Job)) error {
+		if time.Now().Before(o.until) {
+			return errUnreadable
+		}
+		for _, j := range o.load {
+			f(j)
+		}
+		return nil
+	}}, nil
 }
 
 func inScheduler(t *testing.T, o *offers, f func(ref es.Ref)) {
@@ -36,15 +63,7 @@ func inScheduler(t *testing.T, o *offers, f func(ref es.Ref)) {
 	synctest.Test(t, func(t *testing.T) {
 		sys := es.New(es.Config{})
 		ref, err := sys.Spawn("scheduler", func() es.Actor {
-			return New(Config{Jobs: o, Logger: slog.New(slog.DiscardHandler), Load: func(push func(Ready)) error {
-				for _, r := range o.load {
-					push(r)
-				}
-				if time.Now().Before(o.until) {
-					return errUnreadable
-				}
-				return nil
-			}})
+			return New(Config{Jobs: o, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Load: o.snapshot})
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -59,19 +78,19 @@ func inScheduler(t *testing.T, o *offers, f func(ref es.Ref)) {
 // proves J-3: an answer to an offer of before a crash of the scheduler is not
 // taken for one of after it: no worker gets another's assignment.
 func TestAnswerOfBeforeACrash(t *testing.T) {
-	o := &offers{load: []Ready{ready("a", 0, 0, nil)}}
+	o := &offers{load: []*entropy.Job{ready("a")}}
 	inScheduler(t, o, func(ref es.Ref) {
-		ref.Ask(context.Background(), &Claim{Worker: Worker{ID: "w1"}, Want: 1, Wait: time.Minute})
+		ref.Ask(context.Background(), &Claim{Worker: "w1", Want: 1, Wait: time.Minute})
 		synctest.Wait()
 		old := o.made[0]
 		o.load, o.crash = nil, true
-		ref.Ask(context.Background(), &Claim{Worker: Worker{ID: "w1"}, Want: 1, Wait: time.Minute})
-		ref.Tell(&Enqueue{Jobs: []Ready{ready("x", 0, 0, nil)}})
+		ref.Ask(context.Background(), &Claim{Worker: "w1", Want: 1, Wait: time.Minute})
+		ref.Tell(&Commit{Jobs: []*entropy.Job{ready("x")}})
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		second := ref.Ask(ctx, &Claim{Worker: Worker{ID: "w2"}, Want: 1, Wait: 10 * time.Second})
-		ref.Tell(&Enqueue{Jobs: []Ready{ready("a", 0, 0, nil)}})
+		second := ref.Ask(ctx, &Claim{Worker: "w2", Want: 1, Wait: 10 * time.Second})
+		ref.Tell(&Commit{Jobs: []*entropy.Job{ready("a")}})
 		synctest.Wait()
 		ref.Tell(&old)
 		synctest.Wait()
@@ -91,7 +110,7 @@ func TestAnswerOfBeforeACrash(t *testing.T) {
 // proves L-7: a queue that cannot be read says so, and is read again until it can.
 func TestQueueIsReadAgain(t *testing.T) {
 	// A bubble's time starts with the year 2000.
-	o := &offers{load: []Ready{ready("a", 0, 0, nil)}, until: time.Date(2000, 1, 1, 0, 1, 0, 0, time.UTC)}
+	o := &offers{load: []*entropy.Job{ready("a")}, until: time.Date(2000, 1, 1, 0, 1, 0, 0, time.UTC)}
 	inScheduler(t, o, func(ref es.Ref) {
 		if _, err := ref.Ask(context.Background(), Depth{}).Await(context.Background()); !errors.Is(err, errUnreadable) {
 			t.Errorf("depth: %v", err)
@@ -101,20 +120,4 @@ func TestQueueIsReadAgain(t *testing.T) {
 			t.Errorf("depth %v, %v", n, err)
 		}
 	})
-}
-
-// proves J-6: what a worker is excluded from costs it nothing to step over.
-func TestExcludedCostsNothing(t *testing.T) {
-	q := NewQueue()
-	for i := range 10_000 {
-		r := ready(fmt.Sprint("j", i), i, 0, nil)
-		r.Excluded = []entropy.WorkerID{"bad"}
-		q.Push(r)
-	}
-	if n := testing.AllocsPerRun(5, func() { q.Pick(Worker{ID: "bad"}, 4) }); n > 100 {
-		t.Errorf("%v allocations to find that there is nothing for it", n)
-	}
-	if got := q.Pick(Worker{ID: "good"}, 1); len(got) != 1 || len(got[0].Excluded) != 1 || got[0].Set != ready("x", 0, 0, nil).Set {
-		t.Errorf("picked %+v", got)
-	}
 }
