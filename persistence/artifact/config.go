@@ -25,6 +25,10 @@ type Config struct {
 	// MaxEvidence bounds what ended assignments left behind, in bytes: beyond it
 	// the oldest is removed. 0 means 16 GiB; a negative value keeps nothing.
 	MaxEvidence int64
+	// Reserve is the free space that checkpoints leave to everything else on the
+	// store's file system, the journal above all, in bytes. 0 means 1 GiB; a negative
+	// value reserves nothing.
+	Reserve int64
 }
 
 func (c Config) withDefaults() Config {
@@ -34,7 +38,7 @@ func (c Config) withDefaults() Config {
 	for _, d := range []struct {
 		field *int64
 		value int64
-	}{{&c.MaxBlob, 64 << 30}, {&c.MaxLog, 16 << 20}, {&c.MaxStaged, 256 << 30}, {&c.MaxEvidence, 16 << 30}} {
+	}{{&c.MaxBlob, 64 << 30}, {&c.MaxLog, 16 << 20}, {&c.MaxStaged, 256 << 30}, {&c.MaxEvidence, 16 << 30}, {&c.Reserve, 1 << 30}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}

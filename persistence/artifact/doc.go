@@ -18,6 +18,13 @@
 // it again. What an ended assignment leaves behind is kept as evidence, within a
 // bound.
 //
+// # Checkpoints
+//
+// The parts of a job's checkpoints, packs of chunks and manifests, are named by
+// their content too, but lie apart, one directory a job: checkpoints replace each
+// other while the job runs, and which parts are still needed is known from the
+// few manifests of that job alone.
+//
 // # Names
 //
 // No name from outside becomes a path before it was found to be a SHA-256 in

@@ -23,6 +23,8 @@ const (
 	logDir      = "log"      // log/<digit>/<assignment>.<stream>
 	lockFile    = "lock"
 	digits      = "0123456789abcdef"
+
+	checkpointDir = "checkpoint" // checkpoint/<job>/<sha256>
 )
 
 // Store is a content-addressed store with resumable upload, and a store of job
@@ -71,7 +73,7 @@ func open(conf Config, d *disk) (*Store, error) {
 }
 
 func (s *Store) makeDirs() error {
-	for _, dir := range []string{tempDir, stageDir, evidenceDir} {
+	for _, dir := range []string{tempDir, stageDir, evidenceDir, checkpointDir} {
 		if err := os.MkdirAll(s.path(dir), 0o700); err != nil {
 			return err
 		}

@@ -9,21 +9,37 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/entropy-fabric/entropy"
 )
 
-// Verify reads every blob and returns how many it checked and which have
-// another content than their name says, or cannot be read. It changes nothing:
-// [Store.Remove] lets a damaged blob be uploaded again. It may run beside
-// everything else; err is not nil only if ctx ended or a directory is unreadable.
+// Verify reads every blob and every part of a checkpoint, and returns how many it
+// checked and which have another content than their name says, or cannot be read:
+// a blob by its hash, a part as JOB/HASH. It changes nothing: [Store.Remove] lets
+// a damaged blob be uploaded again. It may run beside everything else; err is not
+// nil only if ctx ended or a directory is unreadable.
 func (s *Store) Verify(ctx context.Context) (checked int, bad []string, err error) {
 	for i := range digits {
 		n, damaged, err := s.verifyDir(ctx, s.path(blobDir, digits[i:i+1]))
 		checked, bad = checked+n, append(bad, damaged...)
 		if err != nil {
 			return checked, bad, fmt.Errorf("verify artifact store: %w", err)
+		}
+	}
+	jobs, err := s.CheckpointJobs()
+	if err != nil {
+		return checked, bad, err
+	}
+	for _, job := range jobs {
+		n, damaged, err := s.verifyDir(ctx, s.path(checkpointDir, string(job)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // its job may have ended meanwhile
+			return checked, bad, fmt.Errorf("verify artifact store: %w", err)
+		}
+		checked += n
+		for _, sum := range damaged {
+			bad = append(bad, string(job)+"/"+sum)
 		}
 	}
 	slices.Sort(bad)
@@ -48,7 +64,7 @@ func (s *Store) verifyDir(ctx context.Context, dir string) (checked int, bad []s
 			if !entropy.ValidSHA256(name) {
 				continue
 			}
-			ok, err := s.verifyBlob(ctx, name)
+			ok, err := s.verifyFile(ctx, filepath.Join(dir, name), name)
 			switch {
 			case ctx.Err() != nil:
 				return checked, bad, context.Cause(ctx)
@@ -64,9 +80,9 @@ func (s *Store) verifyDir(ctx context.Context, dir string) (checked int, bad []s
 	}
 }
 
-// verifyBlob reports whether a blob still has its content.
-func (s *Store) verifyBlob(ctx context.Context, sum string) (bool, error) {
-	f, err := os.Open(s.blobPath(sum))
+// verifyFile reports whether a file still has the content that its name says.
+func (s *Store) verifyFile(ctx context.Context, path, sum string) (bool, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return false, err
 	}
