@@ -52,13 +52,13 @@ func (a *agent) call(body any, wait time.Duration, then func(v any, err error, a
 		then(v, err, answered)
 	}
 	a.w.request(&a.wk.link, body, func(v any, err error) { finish(v, err, true) })
-	a.w.after(wait, func() { finish(nil, nil, false) })
+	a.wk.after(wait, func() { finish(nil, nil, false) })
 }
 
 // later runs f after a pause, if the session still lasts.
 func (a *agent) later(d time.Duration, f func()) {
 	session := a.session
-	a.w.after(d, func() {
+	a.wk.after(d, func() {
 		if a.alive(session) {
 			f()
 		}
@@ -77,7 +77,7 @@ func (a *agent) register() {
 
 func (a *agent) tryRegister(nonce string) {
 	r := &entropy.Registration{Nonce: nonce, KeyHash: "key-" + string(a.wk.id), BootID: a.wk.bootID, SpoolID: a.wk.spoolID,
-		Hostname: string(a.wk.id), Slots: a.wk.slots, Labels: a.wk.labels, Inventory: a.wk.inventory()}
+		Hostname: string(a.wk.id), Slots: a.wk.slots, Labels: a.wk.labels, Resources: a.wk.resources, Inventory: a.wk.inventory()}
 	a.call(r, timeout, func(v any, err error, answered bool) {
 		switch {
 		case entropy.ErrorCode(err) == entropy.CodeStale: // this nonce is history
@@ -115,7 +115,7 @@ func (a *agent) beat() {
 		stops := v.(*entropy.HeartbeatReply).Directives.Stop
 		for _, held := range h.Held {
 			if r := a.wk.running(held.AssignmentID); r != nil {
-				r.trust = max(r.trust, sent+a.trusted())
+				r.renew(a.w.now, sent+a.trusted())
 			}
 		}
 		for _, d := range stops {
@@ -153,7 +153,11 @@ func (a *agent) tryClaim(r *entropy.ClaimRequest) {
 				}
 			}
 		}
-		a.later(time.Millisecond, a.claim)
+		pause := time.Millisecond
+		if err != nil { // it had no room: do not ask again at once
+			pause = a.w.between(100*time.Millisecond, time.Second)
+		}
+		a.later(pause, a.claim)
 	})
 }
 
@@ -163,8 +167,10 @@ func (a *agent) take(item *entropy.Assignment) {
 	a.claimed = append(a.claimed, item.AssignmentID)
 	switch {
 	case a.wk.refuses(item.JobID):
-		a.refuse(item)
-	case a.w.cfg.Mutant == StartBeforeAck:
+		a.refuse(item, false)
+	case !a.wk.hasRoom(item): // an attempt that is ending still holds it
+		a.refuse(item, true)
+	case a.w.mutant(StartBeforeAck):
 		a.wk.start(item, a.w.now+a.trusted())
 		a.ack(item, a.w.now)
 	default:
@@ -190,11 +196,13 @@ func (a *agent) ack(item *entropy.Assignment, first time.Duration) {
 		case entropy.ErrorCode(err) == entropy.CodeStale:
 			a.register()
 			return
+		case err != nil && retryable(err):
+			return // the next try will tell
 		case err == nil && v.(*entropy.ItemResult).Error == nil: // every copy of the answer says so
 			acked := a.w.check.assignment(item.JobID, item.AssignmentID)
 			a.w.check.promised("the ACK of "+string(item.AssignmentID), acked != nil && acked.acked)
 			// An answer that was overtaken by another has no say any more.
-			if slices.Contains(a.claimed, item.AssignmentID) || a.w.cfg.Mutant == StartTwice {
+			if slices.Contains(a.claimed, item.AssignmentID) || a.w.mutant(StartTwice) {
 				a.wk.start(item, first+a.trusted())
 			}
 		}
@@ -211,11 +219,11 @@ func (a *agent) ack(item *entropy.Assignment, first time.Duration) {
 	})
 }
 
-func (a *agent) refuse(item *entropy.Assignment) {
-	r := &entropy.RefuseRequest{Incarnation: a.inc, Items: []entropy.Refusal{{JobID: item.JobID, AssignmentID: item.AssignmentID, Message: "policy"}}}
+func (a *agent) refuse(item *entropy.Assignment, transient bool) {
+	r := &entropy.RefuseRequest{Incarnation: a.inc, Items: []entropy.Refusal{{JobID: item.JobID, AssignmentID: item.AssignmentID, Message: "policy", Transient: transient}}}
 	a.call(r, timeout, func(v any, err error, answered bool) {
-		if !answered {
-			a.refuse(item)
+		if !answered || err != nil && retryable(err) {
+			a.later(100*time.Millisecond, func() { a.refuse(item, transient) })
 			return
 		}
 		a.drop(item.AssignmentID)
@@ -228,7 +236,7 @@ func (a *agent) report() {
 		return
 	}
 	for _, e := range slices.Clone(a.wk.spool) {
-		if !e.sending && (e.durable || a.w.cfg.Mutant == ReportBeforeSync) {
+		if !e.sending && (e.durable || a.w.mutant(ReportBeforeSync)) {
 			a.send(e)
 		}
 	}
@@ -240,7 +248,7 @@ func (a *agent) send(e *entry) {
 	if e.agent != a {
 		a.w.tally[SpoolReplayed]++
 	}
-	if a.w.cfg.Mutant == SpoolForgetsEarly {
+	if a.w.mutant(SpoolForgetsEarly) {
 		a.wk.forget(e)
 	}
 	r := &entropy.CompleteRequest{Incarnation: a.inc, Items: []entropy.Completion{e.completion}}
@@ -251,8 +259,11 @@ func (a *agent) send(e *entry) {
 				a.wk.forget(e)
 				return
 			case entropy.VerdictNotFound:
-				a.w.fail("INV-1", "the control plane knows nothing of %s", e.completion.AssignmentID)
+				a.w.fail(Durability, "the control plane knows nothing of %s", e.completion.AssignmentID)
 			}
+		}
+		if !answered && a.w.mutant(SpoolStuck) {
+			return
 		}
 		a.later(a.w.between(100*time.Millisecond, 2*time.Second), func() {
 			e.sending = false

@@ -2,7 +2,7 @@ package sim
 
 import (
 	"bytes"
-	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -17,13 +17,16 @@ type checker struct {
 	order   []*jobModel
 	workers map[entropy.WorkerID]*workerModel
 
-	executed map[completionKey]entropy.AssignmentID
-	grants   map[claimKey]*grant
+	executed  map[completionKey]entropy.AssignmentID
+	grants    map[claimKey]*grant
+	executing []*execution // one entry per run that may not be over
+	done      map[string]bool
+	startedAt time.Duration // of the control plane's present life
+	open      int           // jobs that have not ended
 
 	listenSum  time.Duration // time in which the control plane could hear
 	listenFrom time.Duration
 	hears      bool
-	renewals   map[entropy.AssignmentID]time.Duration // by that time
 }
 
 // jobModel is what the checker knows of a job.
@@ -32,7 +35,7 @@ type jobModel struct {
 	version     uint64
 	submitted   bool
 	spec        entropy.JobSpec
-	fold        *entropy.Job // by the real Apply, from the journal's bytes
+	fold        *entropy.Job // by the real Apply, from the journal
 	assignments []*assignmentModel
 	live        *assignmentModel
 	lastAcked   *assignmentModel
@@ -40,20 +43,29 @@ type jobModel struct {
 	failures    int
 	losses      int
 	cancelAsked bool
+	held        bool
 	ended       string // the terminal event
 
-	executing map[*run]*worker
+	eventAt     time.Duration // of the newest event
+	stuckSince  time.Duration // since when it could go on and does not; 0: it does
+	backoff     time.Duration // how long it is to wait, since backoffFrom
+	backoffFrom time.Duration
+	queuedFrom  time.Duration
 }
 
 // assignmentModel is what the checker knows of an assignment.
 type assignmentModel struct {
-	id      entropy.AssignmentID
-	worker  entropy.WorkerID
-	attempt int
-	acked   bool
-	counted string
-	decided bool // its completion was
-	starts  int
+	id         entropy.AssignmentID
+	worker     entropy.WorkerID
+	attempt    int
+	acked      bool
+	reattached bool
+	counted    string
+	decided    bool // its completion was
+	starts     int
+	renewedAt  time.Duration // listening time
+	resources  entropy.Resources
+	gpus       []entropy.GPUShare
 }
 
 type workerModel struct {
@@ -63,6 +75,12 @@ type workerModel struct {
 	beatOf      *control // the life of the control plane that beat and seq belong to
 	beatInc     uint64
 	beatSeq     uint64
+}
+
+// execution is a run, where it runs.
+type execution struct {
+	run *run
+	wk  *worker
 }
 
 // completionKey names what a worker executed, as its spool does.
@@ -84,16 +102,16 @@ type grant struct {
 
 func newChecker(w *world) *checker {
 	return &checker{w: w, jobs: make(map[entropy.JobID]*jobModel), workers: make(map[entropy.WorkerID]*workerModel),
-		executed: make(map[completionKey]entropy.AssignmentID), grants: make(map[claimKey]*grant),
-		renewals: make(map[entropy.AssignmentID]time.Duration)}
+		executed: make(map[completionKey]entropy.AssignmentID), grants: make(map[claimKey]*grant), done: make(map[string]bool)}
 }
 
 func (k *checker) job(id entropy.JobID) *jobModel {
 	j := k.jobs[id]
 	if j == nil {
-		j = &jobModel{id: id, fold: &entropy.Job{ID: id}, executing: make(map[*run]*worker)}
+		j = &jobModel{id: id, fold: &entropy.Job{ID: id}}
 		k.jobs[id] = j
 		k.order = append(k.order, j)
+		k.open++
 	}
 	return j
 }
@@ -110,9 +128,13 @@ func (k *checker) worker(id entropy.WorkerID) *workerModel {
 func (k *checker) incarnation(id entropy.WorkerID) uint64 { return k.worker(id).incarnation }
 
 func (k *checker) assignment(j entropy.JobID, id entropy.AssignmentID) *assignmentModel {
-	for _, a := range k.job(j).assignments {
-		if a.id == id {
-			return a
+	return k.job(j).assignment(id)
+}
+
+func (j *jobModel) assignment(id entropy.AssignmentID) *assignmentModel {
+	for _, m := range slices.Backward(j.assignments) {
+		if m.id == id {
+			return m
 		}
 	}
 	return nil
@@ -121,62 +143,98 @@ func (k *checker) assignment(j entropy.JobID, id entropy.AssignmentID) *assignme
 // promised checks that what somebody was just told is durable.
 func (k *checker) promised(what string, durable bool) {
 	if !durable {
-		k.w.fail("INV-1", "%s was acknowledged and is not in the journal", what)
+		k.w.fail(Durability, "%s was acknowledged and is not in the journal", what)
 	}
 }
 
-// journaled follows one durable event.
-func (k *checker) journaled(b []byte) {
-	var e entropy.Event
-	if err := json.Unmarshal(b, &e); err != nil {
-		k.w.fail("INV-2", "event %d does not read back: %v", k.seq+1, err)
-		return
+// granted checks that a wish that was answered is on record.
+func (k *checker) granted(j *jobModel, cmd entropy.JobCommand) {
+	what := "a wish about " + string(j.id)
+	switch cmd.(type) {
+	case entropy.Cancel:
+		k.promised("the cancellation of "+string(j.id), j.cancelAsked || j.ended == entropy.JobCanceled)
+	case entropy.Hold:
+		k.promised(what, j.held || j.ended != "")
+	case entropy.Unhold:
+		k.promised(what, !j.held || j.ended != "")
 	}
+}
+
+// next checks an event's place in the journal.
+func (k *checker) next(at place, version uint64) {
 	k.seq++
-	if e.Seq != k.seq {
-		k.w.fail("INV-2", "event %d follows event %d", e.Seq, k.seq-1)
+	if at.seq != k.seq {
+		k.w.fail(Contiguity, "event %d follows event %d", at.seq, k.seq-1)
 	}
-	switch kind, id := entropy.SplitEntity(e.EntityID); kind {
-	case entropy.KindJob:
-		k.jobEvent(k.job(entropy.JobID(id)), e)
-	case entropy.KindWorker:
-		k.workerEvent(k.worker(entropy.WorkerID(id)), e)
+	if at.version != version {
+		k.w.fail(Contiguity, "%s has version %d after %d", at.entity, at.version, version-1)
 	}
 }
 
-func (k *checker) workerEvent(m *workerModel, e entropy.Event) {
-	d, err := entropy.DecodeWorkerEvent(e)
-	if err == nil {
-		err = m.fold.Apply(d)
-	}
-	if m.version++; err != nil || e.Version != m.version {
-		k.w.fail("INV-2", "%s version %d after %d: %v", e.EntityID, e.Version, m.version-1, err)
+func (k *checker) workerWritten(at place, e *entropy.WorkerEvent) {
+	_, id := entropy.SplitEntity(at.entity)
+	m := k.worker(entropy.WorkerID(id))
+	m.version++
+	k.next(at, m.version)
+	k.w.note("  %d %s v%d %s", at.seq, at.entity, at.version, e.Type)
+	if err := m.fold.Apply(*e); err != nil {
+		k.w.fail(Determinism, "replay of %s version %d: %v", at.entity, at.version, err)
 		return
 	}
 	if e.Type == entropy.WorkerRegistered {
-		if d.Attrs.Incarnation <= m.incarnation {
-			k.w.fail("L-5", "%s: incarnation %d after %d", e.EntityID, d.Attrs.Incarnation, m.incarnation)
+		if e.Attrs.Incarnation <= m.incarnation {
+			k.w.fail(IncarnationRises, "%s: incarnation %d after %d", at.entity, e.Attrs.Incarnation, m.incarnation)
 		}
-		m.incarnation = d.Attrs.Incarnation
+		m.incarnation = e.Attrs.Incarnation
 	}
 }
 
 // projected compares what the journal stores of an entity with the fold of the
 // events that it stores.
 func (k *checker) projected(entity string, h *head) {
-	var got []byte
 	switch kind, id := entropy.SplitEntity(entity); kind {
 	case entropy.KindJob:
-		j := k.job(entropy.JobID(id))
-		got = must(j.fold.EncodeRecord())
-		if spec := must(j.fold.EncodeSpec()); !bytes.Equal(spec, h.spec) {
-			k.w.fail("INV-3", "%s: the spec %s replays as %s", entity, h.spec, spec)
+		k.sameJob("the record of "+entity, h.job, k.job(entropy.JobID(id)).fold)
+		if h.record == nil {
+			return
+		}
+		fold := k.job(entropy.JobID(id)).fold
+		if got, spec := must(fold.EncodeRecord()), must(fold.EncodeSpec()); !bytes.Equal(got, h.record) || !bytes.Equal(spec, h.spec) {
+			k.w.fail(Determinism, "%s: live %s %s replays as %s %s", entity, h.record, h.spec, got, spec)
 		}
 	case entropy.KindWorker:
-		got = must(k.worker(entropy.WorkerID(id)).fold.EncodeRecord())
+		fold := k.worker(entropy.WorkerID(id)).fold
+		if fold.Version != h.worker.Version || fold.State != h.worker.State || fold.Incarnation != h.worker.Incarnation {
+			k.w.fail(Determinism, "the record of %s is not the fold of its events", entity)
+		}
 	}
-	if !bytes.Equal(got, h.record) {
-		k.w.fail("INV-3", "%s: live %s replays as %s", entity, h.record, got)
+}
+
+// sameJob compares a state with the fold of the journal. In a history of bytes
+// all of it is compared, elsewhere what decides most.
+func (k *checker) sameJob(what string, got, want *entropy.Job) {
+	same := got.Version == want.Version && got.State == want.State && got.Attempt == want.Attempt && got.Failures == want.Failures &&
+		got.Losses == want.Losses && got.LastAcked == want.LastAcked && (got.Lease == nil) == (want.Lease == nil) &&
+		got.Held == want.Held && got.Blocked == want.Blocked && got.CancelRequested == want.CancelRequested &&
+		got.PreemptRequested == want.PreemptRequested && len(got.Attempts) == len(want.Attempts)
+	if !same {
+		k.w.fail(Determinism, "%s is version %d (%s), the journal folds to version %d (%s)", what, got.Version, got.State, want.Version, want.State)
+	}
+}
+
+// recovered compares what a restart found with what was there.
+func (k *checker) recovered(c *control) {
+	k.startedAt = k.w.now
+	for _, j := range k.order {
+		if !j.submitted {
+			continue
+		}
+		a := c.jobs[j.id]
+		if a == nil || a.job.Version < j.version {
+			k.w.fail(Durability, "a restart has lost events of %s", j.id)
+			return
+		}
+		k.sameJob("after a restart "+string(j.id), a.job, j.fold)
 	}
 }
 
@@ -187,7 +245,7 @@ func (k *checker) beat(s *session, h *entropy.Heartbeat) {
 		m.beatOf, m.beatInc, m.beatSeq = s.c, 0, 0
 	}
 	if h.Incarnation != m.incarnation || h.Incarnation < m.beatInc || h.Incarnation == m.beatInc && h.Seq <= m.beatSeq {
-		k.w.fail("INV-9", "%s: heartbeat (%d, %d) was applied after (%d, %d); the incarnation is %d", s.id, h.Incarnation, h.Seq, m.beatInc, m.beatSeq, m.incarnation)
+		k.w.fail(HeartbeatOrder, "%s: heartbeat (%d, %d) was applied after (%d, %d); the incarnation is %d", s.id, h.Incarnation, h.Seq, m.beatInc, m.beatSeq, m.incarnation)
 	}
 	m.beatInc, m.beatSeq = h.Incarnation, h.Seq
 }
@@ -208,7 +266,7 @@ func (k *checker) claimed(id entropy.WorkerID, incarnation, seq uint64, items []
 		same = same && g.answered[i] == items[i].AssignmentID
 	}
 	if !same {
-		k.w.fail("INV-8", "%s: claim (%d, %d) was answered with %v and then with %v", id, incarnation, seq, g.answered, items)
+		k.w.fail(ClaimIdempotency, "%s: claim (%d, %d) was answered with %v and then with %v", id, incarnation, seq, g.answered, items)
 	}
 }
 
@@ -234,56 +292,15 @@ func (k *checker) listened() time.Duration {
 	return k.listenSum + k.w.now - k.listenFrom
 }
 
-// renewed notes that an assignment's lease was renewed by a message that came at
-// a listening time.
-func (k *checker) renewed(id entropy.AssignmentID, at time.Duration) { k.renewals[id] = at }
-
-// decided looks at a decision about a job before it is written.
-func (k *checker) decided(j *entropy.Job, cmd entropy.JobCommand, d *entropy.Decision) {
-	t := k.w.tally
-	switch m := cmd.(type) {
-	case entropy.EndLease:
-		k.leaseEnds(j, &m)
-	case entropy.Complete:
-		switch e := &d.Events[len(d.Events)-1]; {
-		case d.Verdict == entropy.VerdictSuperseded:
-			t[StaleRefused]++
-		case e.Type == entropy.JobLateFailure || e.Type == entropy.JobFailed && e.Attrs.Late:
-			t[LateFailure]++
-		case e.Attrs.Late:
-			t[LateAccepted]++
-		}
-		if m.Reason == entropy.ReasonContract {
-			t[StoppedByContract]++
-		}
-	case entropy.Release:
-		if m.NobodyLeft {
-			t[RefusedByAll]++
-		}
-	case entropy.Wake:
-		if j.State == entropy.Lost {
-			t[NoRetryWaited]++
-		}
-	}
-	first := &d.Events[0]
-	if l := j.Lease; l != nil && l.AssignmentID != first.Attrs.AssignmentID && (first.Type == entropy.JobReattached || first.Attrs.Late) {
-		t[SuccessorRevoked]++
-	}
-}
-
-// leaseEnds checks that a lease lasted its TTL of listening time.
-func (k *checker) leaseEnds(j *entropy.Job, m *entropy.EndLease) {
-	l := j.Lease
-	if m.Cause != entropy.CauseLeaseExpired || l == nil {
+// renewed notes that a lease was renewed by a worker's message that came at a
+// listening time.
+func (k *checker) renewed(by entropy.WorkerID, h entropy.Held, at time.Duration) {
+	m := k.assignment(h.JobID, h.AssignmentID)
+	if m == nil {
 		return
 	}
-	const tolerance = 10 * time.Millisecond
-	if since := k.listened() - k.renewals[l.AssignmentID]; l.Acked && since < l.TTL.D()-tolerance {
-		k.w.fail("L-3", "the lease of %s %s ended %s of listening time after its renewal, its TTL is %s", j.ID, l.AssignmentID, since, l.TTL)
+	if m.worker != by {
+		k.w.fail(Authority, "%s renewed the lease %s of %s, which is %s's", by, h.AssignmentID, h.JobID, m.worker)
 	}
-	for r := range k.job(j.ID).executing {
-		if r.held.AssignmentID == l.AssignmentID && !r.over {
-			k.w.tally[ExpiredAlive]++
-		}
-	}
+	m.renewedAt = at
 }

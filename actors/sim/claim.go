@@ -23,14 +23,14 @@ func (s *session) onClaim(m *entropy.ClaimRequest, reply func(any, error)) {
 		reply(nil, err)
 	case !s.met: // its inventory gates its own claims
 		s.early = append(s.early, func() { s.onClaim(m, reply) })
-	case cl == nil && s.c.w.cfg.Mutant != ClaimAgain && s.claimedBefore(m, reply):
+	case cl == nil && !s.c.w.mutant(ClaimAgain) && s.claimedBefore(m, reply):
 	case cl == nil || m.ClaimSeq > cl.seq:
 		s.openClaim(m, reply)
 	case m.ClaimSeq < cl.seq:
 		reply(nil, entropy.Errorf(entropy.CodeConflict, "claim %d is older than claim %d", m.ClaimSeq, cl.seq))
 	case !cl.done:
 		cl.waiters = append(cl.waiters, reply)
-	case s.c.w.cfg.Mutant == ClaimAgain:
+	case s.c.w.mutant(ClaimAgain):
 		s.openClaim(m, reply)
 	default:
 		s.replay(m, cl.items, reply)
@@ -54,6 +54,7 @@ func (s *session) claimedBefore(m *entropy.ClaimRequest, reply func(any, error))
 }
 
 func (s *session) openClaim(m *entropy.ClaimRequest, reply func(any, error)) {
+	s.dropClaim()
 	cl := &openClaim{seq: m.ClaimSeq, want: m.Want, waiters: []func(any, error){reply}}
 	s.claim = cl
 	s.c.after(m.Wait.D(), func() {
@@ -61,7 +62,7 @@ func (s *session) openClaim(m *entropy.ClaimRequest, reply func(any, error)) {
 			s.answer(cl)
 		}
 	})
-	s.c.match()
+	s.c.wantMatch()
 }
 
 // replay answers with the original set, each assignment marked live or revoked.
@@ -84,7 +85,7 @@ func (s *session) replay(m *entropy.ClaimRequest, items []entropy.Held, reply fu
 
 func assignmentOf(j *entropy.Job) entropy.Assignment {
 	return entropy.Assignment{JobID: j.ID, AssignmentID: j.Lease.AssignmentID, Attempt: j.Attempt, TTL: j.Lease.TTL,
-		AckTimeout: entropy.Duration(j.Spec.AckTimeoutOrDefault()), Spec: j.Spec}
+		AckTimeout: entropy.Duration(j.Spec.AckTimeoutOrDefault()), Resources: j.Lease.Resources, GPUs: j.Lease.GPUs, Spec: j.Spec}
 }
 
 func (s *session) answer(cl *openClaim) {
@@ -100,48 +101,17 @@ func (s *session) answer(cl *openClaim) {
 	cl.waiters = nil
 }
 
-// match gives the queue to the claims that wait, as the planner chooses.
-func (c *control) match() {
-	for _, s := range c.sessions {
-		cl := s.claim
-		if cl == nil || cl.done || cl.granting > 0 || !s.worker.Schedulable() {
-			continue
-		}
-		picked := c.w.cfg.Planner(c.queued(), s.worker, cl.want)
-		cl.granting = len(picked)
-		for _, j := range picked {
-			c.grant(s, cl, j.ID)
-		}
-	}
-}
+// openRequest reports whether the worker waits for the answer to a claim.
+func (s *session) openRequest() bool { return s.claim != nil && !s.claim.done }
 
-// queued returns the jobs that are free to be assigned, oldest first.
-func (c *control) queued() []*entropy.Job {
-	var q []*entropy.Job
-	for _, a := range c.order {
-		switch {
-		case a.busy:
-		case a.job.State == entropy.Pending,
-			c.w.cfg.Mutant == DoubleAssign && a.job.State == entropy.Assigned:
-			q = append(q, a.job)
+// dropClaim answers a claim that was overtaken with nothing: what was granted to it
+// is released for want of an ACK.
+func (s *session) dropClaim() {
+	if cl := s.claim; cl != nil {
+		s.claim = nil
+		for _, reply := range cl.waiters {
+			reply(&entropy.ClaimReply{}, nil)
 		}
+		cl.waiters = nil
 	}
-	return q
-}
-
-func (c *control) grant(s *session, cl *openClaim, id entropy.JobID) {
-	cmd := entropy.Assign{AssignmentID: c.newAssignment(), WorkerID: s.id, Incarnation: s.worker.Incarnation,
-		ClaimSeq: cl.seq, TTL: c.w.shape.ttl}
-	c.exec(id, cmd, func(_ entropy.Decision, err error) {
-		cl.granting--
-		if j := c.jobs[id].job; err == nil && j.Lease != nil && j.Lease.AssignmentID == cmd.AssignmentID {
-			cl.granted = append(cl.granted, assignmentOf(j))
-		}
-		if s.claim != cl { // overtaken: what was granted is released for want of an ACK
-			return
-		}
-		if cl.granting == 0 && len(cl.granted) > 0 {
-			s.answer(cl)
-		}
-	})
 }

@@ -1,13 +1,15 @@
 package sim
 
 import (
-	"fmt"
+	"maps"
+	"strconv"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
 )
 
-// client submits jobs and cancels some, and repeats every call until it is answered.
+// client submits jobs, has wishes about some, and operates the fabric. It repeats
+// every call until it is answered for good.
 type client struct {
 	w    *world
 	link link
@@ -17,21 +19,31 @@ type client struct {
 func (cl *client) start(w *world) {
 	cl.w, cl.link = w, link{name: "client"}
 	for i := range w.shape.jobs {
-		sub := entropy.Submission{ID: entropy.JobID(fmt.Sprintf("j%d", i+1)), Spec: w.drawSpec()}
-		cl.open++
+		sub := entropy.Submission{ID: entropy.JobID("j" + strconv.Itoa(i+1)), Spec: w.drawSpec(i)}
 		at := w.between(0, w.shape.horizon*2/3)
+		cl.open++
 		w.at(at, func() { cl.submit(sub) })
-		if w.chance(w.shape.canceled) {
-			cl.open++
-			w.at(at+w.between(0, w.shape.horizon/2), func() { cl.cancel(sub.ID) })
+		soon := func(share float64, f func()) {
+			if w.chance(share) {
+				cl.open++
+				w.at(at+w.between(0, w.shape.horizon/2), f)
+			}
 		}
-		if w.chance(.1) {
-			w.at(at+w.between(0, w.shape.horizon/2), func() { cl.impostor(sub) })
-		}
+		soon(w.shape.canceled, func() { cl.wish(sub.ID, entropy.Cancel{Message: "by request"}, nil) })
+		soon(w.shape.reprioritized, func() { cl.wish(sub.ID, entropy.Reprioritize{Priority: w.rng.IntN(9) - 4}, nil) })
+		soon(w.shape.held, func() { cl.hold(sub.ID) })
+		soon(.1, func() { cl.impostor(sub) })
+	}
+	for range w.shape.operated {
+		cl.open++
+		w.at(w.between(0, w.shape.horizon), cl.operate)
+	}
+	if w.shape.operated > 0 {
+		w.at(w.shape.horizon, cl.patrol)
 	}
 }
 
-// call repeats a request until one answer has come, and hands that on.
+// call repeats a request until an answer has come that decides it, and hands that on.
 func (cl *client) call(body any, then func(any, error)) {
 	answered := false
 	var try func()
@@ -40,7 +52,7 @@ func (cl *client) call(body any, then func(any, error)) {
 			return
 		}
 		cl.w.request(&cl.link, body, func(v any, err error) {
-			if !answered {
+			if !answered && (err == nil || !retryable(err)) {
 				answered = true
 				then(v, err)
 			}
@@ -52,10 +64,16 @@ func (cl *client) call(body any, then func(any, error)) {
 
 func (cl *client) submit(sub entropy.Submission) {
 	cl.call(&submitRequest{sub}, func(v any, err error) {
+		if entropy.ErrorCode(err) == entropy.CodeNotFound { // what it waits for is still on its way
+			cl.w.after(time.Second, func() { cl.submit(sub) })
+			return
+		}
 		cl.open--
-		r := v.(*entropy.SubmitResult)
-		if r.Error != nil {
-			cl.w.fail("INV-4", "the submission of %s was refused: %v", sub.ID, r.Error)
+		if err == nil && v.(*entropy.SubmitResult).Error != nil {
+			err = v.(*entropy.SubmitResult).Error
+		}
+		if err != nil {
+			cl.w.fail(SubmitIdempotency, "the submission of %s was refused: %v", sub.ID, err)
 			return
 		}
 		cl.w.check.promised("the submission of "+string(sub.ID), cl.w.check.job(sub.ID).submitted)
@@ -64,86 +82,133 @@ func (cl *client) submit(sub entropy.Submission) {
 
 // impostor submits another job under an ID that is taken, if it is by then.
 func (cl *client) impostor(sub entropy.Submission) {
-	known := cl.w.check.job(sub.ID).submitted
-	if !known {
+	if !cl.w.check.job(sub.ID).submitted {
+		cl.open--
 		return
 	}
 	sub.Spec.Name = "impostor"
-	cl.open++
 	cl.call(&submitRequest{sub}, func(v any, err error) {
 		cl.open--
-		if r := v.(*entropy.SubmitResult); entropy.ErrorCode(asError(r.Error)) != entropy.CodeConflict {
-			cl.w.fail("INV-4", "another job was accepted under the ID %s", sub.ID)
+		if err == nil && v.(*entropy.SubmitResult).Error != nil {
+			err = v.(*entropy.SubmitResult).Error
+		}
+		if entropy.ErrorCode(err) != entropy.CodeConflict {
+			cl.w.fail(SubmitIdempotency, "another job was accepted under the ID %s", sub.ID)
 		}
 		cl.w.tally[ConflictingSubmit]++
 	})
 }
 
-func asError(e *entropy.Error) error {
-	if e == nil {
-		return nil
-	}
-	return e
+// wish asks for something until it is done or the job has ended.
+func (cl *client) wish(id entropy.JobID, cmd entropy.JobCommand, then func()) {
+	cl.tryWish(id, cmd, cl.operation(&cmd), then)
 }
 
-func (cl *client) cancel(id entropy.JobID) {
-	cl.call(&cancelRequest{id}, func(v any, err error) {
+func (cl *client) tryWish(id entropy.JobID, cmd entropy.JobCommand, op string, then func()) {
+	cl.call(&wishRequest{id, cmd, op}, func(v any, err error) {
+		j := cl.w.check.job(id)
 		switch entropy.ErrorCode(err) {
 		case entropy.CodeNotFound: // its submission has not arrived yet
-			cl.w.after(time.Second, func() { cl.cancel(id) })
+			cl.w.after(time.Second, func() { cl.tryWish(id, cmd, op, then) })
 			return
-		case "":
-			j := cl.w.check.job(id)
-			cl.w.check.promised("the cancellation of "+string(id), j.cancelAsked || j.ended == entropy.JobCanceled)
 		case entropy.CodeConflict:
-			cl.w.check.promised("the end of "+string(id), cl.w.check.job(id).ended != "")
+			cl.w.check.promised("the end of "+string(id), j.ended != "")
+		case "":
+			cl.w.check.granted(j, cmd)
 		}
 		cl.open--
+		if then != nil {
+			then()
+		}
 	})
 }
 
-// drawSpec draws what a job asks for.
-func (w *world) drawSpec() entropy.JobSpec {
-	s := entropy.JobSpec{Command: []string{"work"}, Priority: w.rng.IntN(5) - 2,
-		AckTimeout: entropy.Duration(w.between(2*time.Second, 10*time.Second)),
-		Retry: entropy.RetryPolicy{MaxAttempts: w.rng.IntN(4), MaxLosses: w.rng.IntN(5),
-			Backoff:     entropy.Duration(w.between(100*time.Millisecond, 2*time.Second)),
-			BackoffCap:  entropy.Duration(w.between(2*time.Second, 5*time.Second)),
-			LostTimeout: entropy.Duration(w.between(5*time.Second, 30*time.Second))}}
-	if w.chance(w.shape.stop) {
-		s.Disconnect.Worker = entropy.DisconnectStop
+// operation names a new operation and, where the events of the command say so,
+// enters the name there.
+func (cl *client) operation(cmd *entropy.JobCommand) string {
+	op := cl.w.name("op")
+	switch m := (*cmd).(type) {
+	case entropy.Cancel:
+		m.Operation = op
+		*cmd = m
+	case entropy.Hold:
+		m.Operation = op
+		*cmd = m
+	case entropy.Unhold:
+		m.Operation = op
+		*cmd = m
+	case entropy.Reprioritize:
+		m.Operation = op
+		*cmd = m
 	}
-	if w.chance(w.shape.discard) {
-		s.Disconnect.LateResult = entropy.LateDiscard
-	}
-	if w.chance(.2) {
-		s.Disconnect.ReassignAfter = entropy.Duration(w.between(0, w.shape.ttl))
-	}
-	if w.chance(w.shape.noRetry) {
-		s.Retry.NoRetry, s.Retry.MaxAttempts = true, 0
-	}
-	if w.chance(.3) {
-		s.Retry.NonRetryable = []int{2}
-	}
-	w.drawTimes(&s)
-	if w.chance(.2) {
-		s.Require = map[string]string{"zone": "a"}
-	}
-	return s
+	return op
 }
 
-func (w *world) drawTimes(s *entropy.JobSpec) {
-	at := func(d time.Duration) *time.Time {
-		t := epoch.Add(d)
-		return &t
+// hold holds a job, and lets it go some time later.
+func (cl *client) hold(id entropy.JobID) {
+	cl.wish(id, entropy.Hold{Message: "wait"}, func() {
+		cl.open++
+		cl.w.after(cl.w.between(0, 10*time.Second), func() { cl.wish(id, entropy.Unhold{}, nil) })
+	})
+}
+
+// operate drains or quarantines a worker, or pauses the limited queue, and takes
+// it back later.
+func (cl *client) operate() {
+	w := cl.w
+	do := operateRequest{op: w.name("op"), worker: w.someWorker().id, event: []string{"", entropy.WorkerDrained, entropy.WorkerWasQuarantined}[w.rng.IntN(3)], pause: true}
+	undo := do
+	undo.pause, undo.op = false, w.name("op")
+	if undo.event != "" {
+		undo.event = entropy.WorkerResumed
 	}
-	if w.chance(w.shape.delayed) {
-		s.NotBefore = at(w.between(0, w.shape.horizon))
+	cl.call(&do, func(any, error) {
+		w.after(w.between(0, 15*time.Second), func() { cl.call(&undo, func(any, error) { cl.open-- }) })
+	})
+}
+
+// patrol resumes, after the healing, the workers that have failed their probation.
+func (cl *client) patrol() {
+	for _, wk := range cl.w.workers {
+		if cl.w.check.worker(wk.id).fold.Quarantined {
+			cl.w.tally[ProbationFailed]++
+			cl.open++
+			cl.call(&operateRequest{op: cl.w.name("op"), worker: wk.id, event: entropy.WorkerResumed}, func(any, error) { cl.open-- })
+		}
 	}
-	if w.chance(w.shape.impatient) {
-		s.QueueTimeout = entropy.Duration(w.between(time.Second, w.shape.horizon))
+	cl.w.after(10*time.Second, cl.patrol)
+}
+
+func (w *world) someWorker() *worker { return w.workers[w.rng.IntN(len(w.workers))] }
+
+// pauseQueue pauses the queue that has limits, or resumes it.
+func (w *world) pauseQueue(pause bool) {
+	queues := maps.Clone(w.policy.Queues)
+	q := queues[limitedQueue]
+	q.Paused = pause
+	queues[limitedQueue] = q
+	w.policy.Queues = queues
+	if pause {
+		w.tally[QueuePaused]++
 	}
-	if w.chance(w.shape.impatient) {
-		s.NotAfter = at(w.shape.horizon + w.between(0, w.shape.horizon))
+}
+
+// drawPolicy draws how the fabric chooses.
+func (w *world) drawPolicy() entropy.Policy {
+	p := entropy.Policy{AgingStep: entropy.Duration(agingStep), MaxRetrying: w.shape.maxRetrying,
+		Queues: map[string]entropy.QueuePolicy{limitedQueue: {MaxRunning: w.shape.maxRunning}}}
+	if w.shape.preempts {
+		urgent := 2
+		p.PreemptPriority = &urgent
 	}
+	if w.shape.reserves {
+		p.ReserveAfter = entropy.Duration(w.between(time.Second, 10*time.Second))
+	}
+	if w.shape.gates && w.shape.workers >= 4 {
+		p.Gates = []entropy.Gate{{Slots: 1, Priority: 1}}
+	}
+	if w.shape.tenants > 1 {
+		p.Tenants = map[string]entropy.TenantPolicy{"t1": {Weight: 3}}
+	}
+	return p
 }

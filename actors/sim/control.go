@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -16,22 +16,31 @@ type control struct {
 	dead        bool
 	pausedUntil time.Duration
 	journal     journal
+	clock       clock
+	planner     Planner
 
 	jobs     map[entropy.JobID]*actor
 	order    []*actor // oldest first
 	sessions []*session
+	waiting  map[entropy.JobID][]entropy.JobID // by the job that they wait for
+	calls    []*call                           // not yet answered
+	doing    map[string]bool                   // operations
+	asking   []*actor                          // for a place under the limit of retries, in order
 
 	listenBase time.Duration // listening time at listenFrom
 	listenFrom time.Duration
 	reboots    map[entropy.WorkerID]time.Duration
+	matching   bool // a match is due
+	ticks      int
 }
 
 // actor is one job's place in the control plane: it decides one command at a time.
 type actor struct {
-	id    entropy.JobID
-	job   *entropy.Job // as committed
-	busy  bool         // an append is under way
-	queue []func()
+	id       entropy.JobID
+	job      *entropy.Job // as committed
+	busy     bool         // an append is under way
+	queue    []func()
+	granting bool // a lease is being granted
 
 	assignment entropy.AssignmentID
 	renewedAt  time.Duration // listening time
@@ -39,70 +48,89 @@ type actor struct {
 	leaseTimer uint64
 	wakeTimer  uint64
 	wakeAt     time.Time
+	waking     bool      // it is being woken
+	wokenFor   time.Time // what had come when it was
 }
 
 // startControl starts the process: it recovers, sweeps, and then serves.
 func (w *world) startControl() {
 	c := &control{w: w, jobs: make(map[entropy.JobID]*actor), reboots: make(map[entropy.WorkerID]time.Duration),
-		listenBase: w.disk.listening, listenFrom: w.now}
+		waiting: make(map[entropy.JobID][]entropy.JobID), doing: make(map[string]bool), listenBase: w.disk.listening, listenFrom: w.now}
 	c.journal.c = c
 	for _, wk := range w.workers {
 		c.sessions = append(c.sessions, newSession(c, wk.id))
 	}
 	w.ctl = c
 	w.check.listens(true)
-	w.note("control starts with %d events", len(w.disk.log))
+	w.happens('s', "control")
+	w.note("control starts with %d events", w.disk.seq)
+	c.startClock()
 	c.recover()
 	c.every(saveInterval, c.save)
-	c.every(w.shape.heartbeat/2, c.lookForSilence)
+	c.every(w.shape.heartbeat/2, c.tick)
 }
 
 // recover rebuilds every state from the disk and arms every timer, before any
 // request is served.
 func (c *control) recover() {
-	if c.w.cfg.Mutant == TornRecovery {
+	if c.w.mutant(TornRecovery) {
 		c.w.disk.tear()
+	}
+	if d := &c.w.disk; c.w.mutant(SeqReused) && d.seq > 0 {
+		d.seq--
 	}
 	for _, entity := range c.w.disk.order {
 		h := c.w.disk.heads[entity]
 		switch kind, id := entropy.SplitEntity(entity); kind {
 		case entropy.KindWorker:
 			s := c.session(entropy.WorkerID(id))
-			s.worker = must(entropy.DecodeWorker(h.record))
+			s.worker = h.recoverWorker()
 			s.heard = c.heardBefore(s.id)
 		case entropy.KindJob:
 			a := c.actor(entropy.JobID(id))
-			a.job = must(entropy.DecodeJob(h.record, h.spec))
+			a.job = h.recoverJob()
 		}
 	}
+	c.w.check.recovered(c)
+	c.newPlanner()
 	for _, a := range c.order {
+		if c.w.mutant(WakeForgotten) {
+			a.wakeAt = a.job.WakeAt()
+		}
 		c.follow(a, &entropy.Decision{})
+		c.watch(a)
 		if l := a.job.Lease; l != nil {
 			a.renewedAt = c.heardBefore(l.WorkerID)
 			c.arm(a)
 		}
 	}
+	for _, a := range c.order {
+		c.settleSoon(a)
+	}
+}
+
+func (h *head) recoverJob() *entropy.Job {
+	if h.record == nil {
+		return h.job.Clone()
+	}
+	return must(entropy.DecodeJob(h.record, h.spec))
+}
+
+func (h *head) recoverWorker() *entropy.Worker {
+	if h.record == nil {
+		return h.worker.Clone()
+	}
+	return must(entropy.DecodeWorker(h.record))
 }
 
 // heardBefore returns the latest listening time at which a worker can have been
 // heard before the restart: its last saved heartbeat, and those that may have
 // followed it unsaved; see onHeard.
 func (c *control) heardBefore(id entropy.WorkerID) time.Duration {
-	if c.w.cfg.Mutant == RestartForgets {
+	if c.w.mutant(RestartForgets) {
 		return c.w.disk.heard[id]
 	}
 	return c.w.disk.heard[id] + c.w.shape.heartbeat + saveInterval
-}
-
-// tear drops the newest event of the journal and the newest entity.
-func (d *disk) tear() {
-	if len(d.log) == 0 {
-		return
-	}
-	d.log = d.log[:len(d.log)-1]
-	last := d.order[len(d.order)-1]
-	delete(d.heads, last)
-	d.order = d.order[:len(d.order)-1]
 }
 
 // crash ends the process.
@@ -111,6 +139,7 @@ func (c *control) crash() {
 	c.dead = true
 	c.w.ctl = nil
 	c.w.check.listens(false)
+	c.w.happens('x', "control")
 	c.w.note("control crashes")
 }
 
@@ -119,12 +148,11 @@ func (c *control) pause(d time.Duration) {
 	c.pausedUntil = c.w.now + d
 	c.w.check.listens(false)
 	c.w.tally[ControlPaused]++
-	c.w.note("control pauses for %s", d)
 	c.w.at(c.pausedUntil, func() {
 		if c.dead {
 			return
 		}
-		if c.w.cfg.Mutant != ListeningIgnored {
+		if !c.w.mutant(ListeningIgnored) {
 			c.listenFrom += d // a gap this long does not count
 		}
 		c.w.check.listens(true)
@@ -157,10 +185,20 @@ func (c *control) every(d time.Duration, f func()) {
 	})
 }
 
+// tick does what is done every half heartbeat.
+func (c *control) tick() {
+	c.ticks++
+	c.watchClock()
+	c.lookForSilence()
+	c.planner.Reserve(c.now())
+	c.wantMatch()
+	c.w.check.advances(c)
+}
+
 // listening returns the time in which the control plane, over all its lives,
 // was running and able to hear.
 func (c *control) listening() time.Duration {
-	if c.w.cfg.Mutant == ListeningIgnored {
+	if c.w.mutant(ListeningIgnored) {
 		return c.w.now
 	}
 	return c.listenBase + c.w.now - c.listenFrom
@@ -174,8 +212,6 @@ func (c *control) save() {
 		}
 	}
 }
-
-func (c *control) wall() time.Time { return c.w.wall() }
 
 func (c *control) actor(id entropy.JobID) *actor {
 	a := c.jobs[id]
@@ -194,63 +230,6 @@ func (c *control) session(id entropy.WorkerID) *session {
 		}
 	}
 	return nil
-}
-
-// outcome hears what came of a command, once that is durable.
-type outcome func(entropy.Decision, error)
-
-// exec has a job decide a command, after those before it.
-func (c *control) exec(id entropy.JobID, cmd entropy.JobCommand, then outcome) {
-	a := c.actor(id)
-	if a.busy {
-		a.queue = append(a.queue, func() { c.decide(a, cmd, then) })
-		return
-	}
-	c.decide(a, cmd, then)
-}
-
-// decide is the loop of the fabric: decide, append, apply, and only then reply.
-func (c *control) decide(a *actor, cmd entropy.JobCommand, then outcome) {
-	base, cmd := c.w.mutate(a.job, c.informed(a.job, cmd))
-	d, err := base.Decide(cmd, c.wall())
-	if err != nil || len(d.Events) == 0 {
-		c.follow(a, &d)
-		then(d, err)
-		return
-	}
-	base = c.w.unmutate(a.job, base)
-	next, err := base.Next(d.Events)
-	if err != nil {
-		c.w.fail("DECIDE", "%T was decided into what Apply refuses: %v", cmd, err)
-		return
-	}
-	c.w.check.decided(a.job, cmd, &d)
-	a.busy = true
-	early := c.w.cfg.Mutant == ReplyBeforeCommit
-	if early {
-		then(d, nil)
-	}
-	c.journal.append(&change{entity: entropy.Entity(entropy.KindJob, string(a.id)), events: envelopes(d.Events), job: next, done: func() {
-		a.job, a.busy = next, false
-		c.follow(a, &d)
-		if !early {
-			then(d, nil)
-		}
-		for len(a.queue) > 0 && !a.busy {
-			f := a.queue[0]
-			a.queue = a.queue[1:]
-			f()
-		}
-		c.match()
-	}})
-}
-
-func envelopes(events []entropy.JobEvent) []entropy.Event {
-	out := make([]entropy.Event, len(events))
-	for i := range events {
-		out[i] = must(events[i].Envelope())
-	}
-	return out
 }
 
 // informed completes a command with what only the fleet knows.
@@ -273,7 +252,7 @@ func (c *control) informed(j *entropy.Job, cmd entropy.JobCommand) entropy.JobCo
 func (c *control) eligible(j *entropy.Job) int {
 	n := 0
 	for _, s := range c.sessions {
-		if s.worker.Schedulable() && s.worker.Offers(&j.Spec) {
+		if s.worker.Schedulable() && able(s.worker, &j.Spec) {
 			n++
 		}
 	}
@@ -282,7 +261,7 @@ func (c *control) eligible(j *entropy.Job) int {
 
 func (c *control) nobodyLeft(j *entropy.Job, also entropy.WorkerID) bool {
 	for _, s := range c.sessions {
-		if s.worker.State != "" && s.worker.Offers(&j.Spec) && s.id != also && !j.Excludes(s.id) {
+		if s.worker.State != "" && able(s.worker, &j.Spec) && s.id != also && !j.Excludes(s.id) {
 			return false
 		}
 	}
@@ -291,5 +270,5 @@ func (c *control) nobodyLeft(j *entropy.Job, also entropy.WorkerID) bool {
 
 func (c *control) newAssignment() entropy.AssignmentID {
 	c.w.assignments++
-	return entropy.AssignmentID(fmt.Sprintf("a%d", c.w.assignments))
+	return entropy.AssignmentID("a" + strconv.Itoa(c.w.assignments))
 }

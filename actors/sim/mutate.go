@@ -9,38 +9,35 @@ import (
 // mutate returns the job and the command as a control plane without the
 // protection that the mutant takes away would see them.
 func (w *world) mutate(j *entropy.Job, cmd entropy.JobCommand) (*entropy.Job, entropy.JobCommand) {
+	if w.cfg.Mutant == "" {
+		return j, cmd
+	}
 	switch m := cmd.(type) {
 	case entropy.Complete:
-		switch w.cfg.Mutant {
-		case NoFencing:
-			if l := j.Lease; l != nil && l.Acked && l.AssignmentID != m.AssignmentID {
-				m.AssignmentID, m.WorkerID = l.AssignmentID, l.WorkerID
-			}
-			return j, m
-		case LateAfterAck:
-			if t := attemptOf(j, m.AssignmentID); t != nil && t.End == entropy.EndLost && t.Answer == "" && j.Lease != nil && j.Lease.Acked {
-				return asLost(j, m.AssignmentID), m
-			}
-		case DuplicateCompletion:
-			if t := attemptOf(j, m.AssignmentID); t != nil && t.Answer == entropy.VerdictAccepted {
-				return asLost(j, m.AssignmentID), m
-			}
-		case BudgetOffByOne:
-			return moreFailures(j), m
+		return w.mutateComplete(j, m)
+	case entropy.Submit:
+		if w.mutant(OtherBody) && j.State != "" {
+			m.SpecHash = j.SpecHash
 		}
+		return j, m
 	case entropy.Assign:
-		if w.cfg.Mutant == DoubleAssign && j.State == entropy.Assigned {
+		if w.mutant(DoubleAssign) && j.State == entropy.Assigned {
 			c := j.Clone()
 			c.State, c.Lease = entropy.Pending, nil
 			return c, m
 		}
+		if w.mutant(HeldAssigned) && j.Held {
+			c := j.Clone()
+			c.Held = false
+			return c, m
+		}
 	case entropy.EndLease:
-		if w.cfg.Mutant == RegisterTwice && m.Cause == entropy.CauseForgotten {
+		if w.mutant(RegisterTwice) && m.Cause == entropy.CauseForgotten {
 			c := j.Clone()
 			c.Spec.Disconnect.Worker = entropy.DisconnectContinue
 			return c, m
 		}
-		if w.cfg.Mutant == NoRetryIgnored && j.Spec.Retry.NoRetry {
+		if w.mutant(NoRetryIgnored) && j.Spec.Retry.NoRetry {
 			c := j.Clone()
 			c.Spec.Retry.NoRetry = false
 			return c, m
@@ -49,9 +46,33 @@ func (w *world) mutate(j *entropy.Job, cmd entropy.JobCommand) (*entropy.Job, en
 	return j, cmd
 }
 
+func (w *world) mutateComplete(j *entropy.Job, m entropy.Complete) (*entropy.Job, entropy.JobCommand) {
+	t := attemptOf(j, m.AssignmentID)
+	switch w.cfg.Mutant {
+	case NoFencing:
+		if l := j.Lease; l != nil && l.Acked && l.AssignmentID != m.AssignmentID {
+			m.AssignmentID, m.WorkerID = l.AssignmentID, l.WorkerID
+		}
+	case LateAfterAck:
+		if t != nil && t.End == entropy.EndLost && t.Answer == "" && j.Lease != nil && j.Lease.Acked {
+			return asLost(j, m.AssignmentID), m
+		}
+	case DuplicateCompletion:
+		if t != nil && t.Answer == entropy.VerdictAccepted {
+			return asLost(j, m.AssignmentID), m
+		}
+	case BudgetOffByOne:
+		return moreFailures(j), m
+	}
+	return j, m
+}
+
 // unmutate returns the job that the decided events are applied to: the mutant's
 // own where its events would otherwise be refused, with its true spec.
-func (w *world) unmutate(j, mutated *entropy.Job) *entropy.Job {
+func (w *world) unmutate(j, mutated *entropy.Job, d *entropy.Decision) *entropy.Job {
+	if first := &d.Events[0]; w.mutant(PreemptionCounted) && first.Type == entropy.JobPreempted {
+		first.Attrs.Counted = entropy.CountLoss
+	}
 	if mutated == j || mutated.State == j.State {
 		return j
 	}

@@ -1,18 +1,28 @@
 package sim
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
 )
 
-// link is one worker's way to the control plane and back. A cut direction
-// swallows whatever arrives while it lasts.
+// link is somebody's way to the control plane and back. A cut direction swallows
+// whatever arrives while it lasts.
 type link struct {
 	name           string
 	upCut, downCut time.Duration // until when
 	session        entropy.WorkerID
+	host           *worker // whose end it is; nil of the client
+}
+
+// cut cuts the way up, the way down, or both, until a time.
+func (l *link) cut(side int, until time.Duration) {
+	if side != 1 {
+		l.upCut = max(l.upCut, until)
+	}
+	if side != 0 {
+		l.downCut = max(l.downCut, until)
+	}
 }
 
 // deliver has f run when a message arrives, as often as it arrives.
@@ -40,78 +50,74 @@ func (w *world) deliver(cut *time.Duration, f func()) {
 // request sends body to the control plane. Answered is run for each answer that
 // arrives: none, one, or several.
 func (w *world) request(l *link, body any, answered func(any, error)) {
-	w.deliver(&l.upCut, func() {
+	if l.host != nil && w.chaos && w.chance(w.shape.forged) {
+		w.forge(l.host, body)
+	}
+	arrive := func() {
 		if w.ctl == nil {
 			return // nobody listens
 		}
 		c := w.ctl
 		c.guard(func() {
-			w.note("%s> %s", l.name, describe(body))
-			c.receive(c.session(l.session), body, func(v any, err error) {
-				w.deliver(&l.downCut, func() {
-					w.note("%s< %s %s", l.name, describe(v), describeError(err))
-					answered(v, err)
-				})
-			})
+			w.happens('>', l.name)
+			w.trace.mixString(kindOf(body))
+			if w.trace.on {
+				w.note("%s> %s", l.name, describe(body))
+			}
+			c.receive(c.session(l.session), body, func(v any, err error) { w.respond(l, v, err, answered) })
 		})()
+	}
+	w.deliver(&l.upCut, arrive)
+	if _, ok := body.(*entropy.Registration); ok && w.chaos && w.shape.late > 0 && w.chance(.2) {
+		w.after(w.between(0, w.shape.latest), arrive) // registrations are few; a late copy of one is the hardest
+	}
+}
+
+// respond sends an answer back.
+func (w *world) respond(l *link, v any, err error, answered func(any, error)) {
+	w.deliver(&l.downCut, func() {
+		arrive := func() {
+			w.happens('<', l.name)
+			w.trace.mixString(string(entropy.ErrorCode(err)))
+			if w.trace.on {
+				w.note("%s< %s %s", l.name, describe(v), describeError(err))
+			}
+			answered(v, err)
+		}
+		if l.host == nil || w.now >= l.host.frozenUntil {
+			arrive()
+		} else if w.chance(.5) { // it waits in the suspended host's kernel
+			w.at(l.host.frozenUntil, arrive)
+		}
 	})
 }
 
-func describeError(err error) string {
-	if err == nil {
-		return ""
+// forge has another worker send a message as its own: a copy of one about an
+// assignment that is not its.
+func (w *world) forge(victim *worker, body any) {
+	thief := w.workers[w.rng.IntN(len(w.workers))]
+	if thief == victim || thief.agent == nil || thief.agent.inc == 0 {
+		return
 	}
-	return string(entropy.ErrorCode(err)) + ": " + err.Error()
-}
-
-// describe writes a message for the trace.
-func describe(body any) string {
+	inc := thief.agent.inc
 	switch m := body.(type) {
-	case *entropy.Registration:
-		return fmt.Sprintf("register nonce=%s boot=%s %v", m.Nonce, m.BootID, m.Inventory)
-	case *entropy.Registered:
-		return fmt.Sprintf("registered inc=%d %v", m.Incarnation, m.Held)
-	case *entropy.Heartbeat:
-		return fmt.Sprintf("heartbeat inc=%d seq=%d %v", m.Incarnation, m.Seq, m.Held)
-	case *entropy.HeartbeatReply:
-		return fmt.Sprintf("heard stop=%v", m.Directives.Stop)
-	case *entropy.ClaimRequest:
-		return fmt.Sprintf("claim inc=%d seq=%d want=%d", m.Incarnation, m.ClaimSeq, m.Want)
-	case *entropy.ClaimReply:
-		s := "assignments"
-		for _, a := range m.Assignments {
-			s += fmt.Sprintf(" %s/%s", a.JobID, a.AssignmentID)
-			if a.Revoked {
-				s += "(revoked)"
-			}
-		}
-		return s
 	case *entropy.AckRequest:
-		return fmt.Sprintf("ack inc=%d %v", m.Incarnation, m.Items)
+		body = &entropy.AckRequest{Incarnation: inc, Items: m.Items}
 	case *entropy.RefuseRequest:
-		return fmt.Sprintf("refuse inc=%d %v", m.Incarnation, m.Items)
+		body = &entropy.RefuseRequest{Incarnation: inc, Items: m.Items}
 	case *entropy.CompleteRequest:
-		c := &m.Items[0]
-		return fmt.Sprintf("complete inc=%d %s %s %s %s", m.Incarnation, c.JobID, c.AssignmentID, c.Outcome, c.Reason)
-	case *entropy.CompletionReply:
-		return fmt.Sprintf("completion %s %s repeat=%t", m.AssignmentID, m.Verdict, m.Repeat)
-	case *entropy.ItemResult:
-		return fmt.Sprintf("item %s %v", m.AssignmentID, describeItem(m.Error))
-	case *entropy.SubmitResult:
-		return fmt.Sprintf("submitted %s created=%t %s", m.ID, m.Created, describeItem(m.Error))
-	case *submitRequest:
-		return "submit " + string(m.sub.ID)
-	case *cancelRequest:
-		return "cancel " + string(m.id)
-	case *entropy.Job:
-		return "canceled " + string(m.ID)
+		body = &entropy.CompleteRequest{Incarnation: inc, Items: m.Items}
+	case *entropy.Heartbeat:
+		thief.agent.beatSeq++
+		body = &entropy.Heartbeat{Incarnation: inc, Seq: thief.agent.beatSeq, Held: m.Held}
+	default:
+		return
 	}
-	return "-"
-}
-
-func describeItem(e *entropy.Error) string {
-	if e == nil {
-		return "ok"
-	}
-	return string(e.Code)
+	w.tally[Forged]++
+	w.note("%s forges:", thief.id)
+	w.after(w.between(0, 50*time.Millisecond), func() {
+		if c := w.ctl; c != nil {
+			c.guard(func() { c.receive(c.session(thief.id), body, func(any, error) {}) })()
+		}
+	})
 }

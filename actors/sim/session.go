@@ -61,25 +61,25 @@ func (s *session) exclusively(f func(release func())) {
 	})
 }
 
-// append makes worker events durable.
-func (s *session) append(events []entropy.WorkerEvent, done func()) {
+// append makes worker events durable. An error says that nothing was recorded.
+func (s *session) append(events []entropy.WorkerEvent, done func(error)) {
 	if len(events) == 0 {
-		done()
+		done(nil)
 		return
 	}
 	next := s.worker.Clone()
-	out := make([]entropy.Event, len(events))
 	for i := range events {
 		if err := next.Apply(events[i]); err != nil {
-			s.c.w.fail("DECIDE", "worker %s: %v", s.id, err)
+			s.c.w.fail(Determinism, "worker %s: %v", s.id, err)
 			return
 		}
-		out[i] = must(events[i].Envelope())
 	}
-	s.c.journal.append(&change{entity: entropy.Entity(entropy.KindWorker, string(s.id)), events: out, worker: next, done: func() {
+	s.c.journal.append(&change{entity: entropy.Entity(entropy.KindWorker, string(s.id)), wkEvents: events, worker: next, done: func() {
 		s.worker = next
-		done()
-	}})
+		s.c.planner.SetWorker(next)
+		s.c.wantMatch()
+		done(nil)
+	}, failed: done})
 }
 
 func (s *session) mark(event, reason string) {
@@ -87,13 +87,13 @@ func (s *session) mark(event, reason string) {
 		return // it will be noticed again
 	}
 	s.exclusively(func(release func()) {
-		s.append(s.worker.Mark(event, reason, entropy.Operation{}, s.c.wall()), release)
+		s.append(s.worker.Mark(event, reason, entropy.Operation{}, s.c.now()), func(error) { release() })
 	})
 }
 
 // onBeat answers a heartbeat. It never waits for the journal.
 func (s *session) onBeat(h *entropy.Heartbeat) (*entropy.HeartbeatReply, error) {
-	stale := s.c.w.cfg.Mutant == StaleHeartbeat
+	stale := s.c.w.mutant(StaleHeartbeat)
 	if err := s.check(h.Incarnation); err != nil && !stale {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (s *session) beatReply() *entropy.HeartbeatReply {
 // the worker for more than one interval more silent than it was.
 func (s *session) onHeard() {
 	s.heard, s.met = s.c.listening(), true
-	if s.heard-s.c.w.disk.heard[s.id] > s.c.w.shape.heartbeat && s.c.w.cfg.Mutant != RestartForgets {
+	if s.heard-s.c.w.disk.heard[s.id] > s.c.w.shape.heartbeat && !s.c.w.mutant(RestartForgets) {
 		s.c.w.disk.heard[s.id] = s.heard
 	}
 }
@@ -151,7 +151,7 @@ func (s *session) onRegister(r *entropy.Registration, reply func(any, error)) {
 			answer(nil, entropy.Errorf(entropy.CodeConflict, "two live hosts use the key of worker %s", s.id))
 			return
 		}
-		events, rebooted, err := s.worker.Register(*r, s.c.wall())
+		events, rebooted, err := s.worker.Register(*r, s.c.now())
 		if err != nil {
 			if entropy.ErrorCode(err) == entropy.CodeStale {
 				s.c.w.tally[OldRegistration]++
@@ -159,14 +159,23 @@ func (s *session) onRegister(r *entropy.Registration, reply func(any, error)) {
 			answer(nil, err)
 			return
 		}
-		s.append(events, func() {
+		s.append(events, func(err error) {
+			if err != nil {
+				answer(nil, err)
+				return
+			}
 			if len(events) > 0 {
-				s.beatSeq, s.claim, s.stops = 0, nil, nil
+				s.dropClaim()
+				s.beatSeq, s.stops = 0, nil
 			}
 			s.onHeard() // a repeat, too: what it gets back must outlast a restart
 			s.releaseEarly()
 			inc := s.worker.Incarnation
-			s.reconcile(r.Inventory, rebooted, func(held []entropy.HeldVerdict) {
+			s.reconcile(r.Inventory, rebooted, func(held []entropy.HeldVerdict, err error) {
+				if err != nil { // not all of it is recorded: a repeat will go on
+					answer(nil, err)
+					return
+				}
 				answer(&entropy.Registered{WorkerID: s.id, Incarnation: inc, Held: held}, nil)
 			})
 		})
@@ -175,12 +184,15 @@ func (s *session) onRegister(r *entropy.Registration, reply func(any, error)) {
 
 // reconcile compares what an agent holds with what the journal says it holds, and
 // ends what it no longer has.
-func (s *session) reconcile(inventory []entropy.Held, rebooted bool, then func([]entropy.HeldVerdict)) {
+func (s *session) reconcile(inventory []entropy.Held, rebooted bool, then func([]entropy.HeldVerdict, error)) {
 	verdicts := make([]entropy.HeldVerdict, len(inventory))
-	open := 1
-	closed := func() {
+	open, failed := 1, error(nil)
+	closed := func(err error) {
+		if err != nil && retryable(err) {
+			failed = err
+		}
 		if open--; open == 0 {
-			then(verdicts)
+			then(verdicts, failed)
 		}
 	}
 	has := make(map[entropy.AssignmentID]bool, len(inventory))
@@ -189,14 +201,14 @@ func (s *session) reconcile(inventory []entropy.Held, rebooted bool, then func([
 		verdicts[i] = entropy.HeldVerdict{AssignmentID: h.AssignmentID, Verdict: entropy.VerdictReport}
 		if !h.Spooled {
 			open++
-			s.c.reattach(s, h, func(v entropy.Verdict, stop entropy.Reason) {
+			s.c.reattach(s, h, func(v entropy.Verdict, stop entropy.Reason, err error) {
 				verdicts[i].Verdict = v
-				closed()
+				closed(err)
 			})
 		}
 	}
 	end := entropy.EndLease{Cause: entropy.CauseForgotten, Before: s.worker.Incarnation}
-	if s.c.w.cfg.Mutant == RegisterTwice {
+	if s.c.w.mutant(RegisterTwice) {
 		end.Before = 0
 	}
 	if rebooted {
@@ -206,13 +218,22 @@ func (s *session) reconcile(inventory []entropy.Held, rebooted bool, then func([
 		if l := a.job.Lease; l != nil && l.WorkerID == s.id && !has[l.AssignmentID] {
 			open++
 			end.AssignmentID = l.AssignmentID
-			s.c.exec(a.id, end, func(d entropy.Decision, err error) {
-				if rebooted && !d.Repeat {
+			s.c.exec(byControl, a.id, end, func(d entropy.Decision, err error) {
+				if err == nil && rebooted && !d.Repeat {
 					s.c.w.tally[HostRebooted]++
 				}
-				closed()
+				closed(err)
 			})
 		}
 	}
-	closed()
+	closed(nil)
+}
+
+// retryable reports whether an error says that nothing was done, or perhaps.
+func retryable(err error) bool {
+	switch entropy.ErrorCode(err) {
+	case entropy.CodeDiskFull, entropy.CodeUnavailable, entropy.CodeUnknown, entropy.CodeOverloaded:
+		return true
+	}
+	return false
 }

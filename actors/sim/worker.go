@@ -12,11 +12,16 @@ import (
 // control plane. The executor and the jobs outlive the agent; the host's disk
 // outlives them all.
 type worker struct {
-	w      *world
-	id     entropy.WorkerID
-	link   link
-	slots  int
-	labels map[string]string
+	w         *world
+	id        entropy.WorkerID
+	link      link
+	slots     int
+	labels    map[string]string
+	resources entropy.Resources
+
+	frozenFrom, frozenUntil time.Duration // suspended
+	rumorUntil              time.Duration // gossip calls it dead until then
+	spoolBadUntil           time.Duration // its spool cannot be written until then
 
 	up      bool
 	bootID  string
@@ -30,11 +35,15 @@ type worker struct {
 
 // run is one execution.
 type run struct {
-	held     entropy.Held
-	spec     *entropy.JobSpec
-	trust    time.Duration // the lease can be relied on until then
-	stopping entropy.Reason
-	over     bool
+	held      entropy.Held
+	spec      *entropy.JobSpec
+	started   time.Duration
+	trust     time.Duration // the lease can be relied on until then
+	resources entropy.Resources
+	gpus      []entropy.GPUShare
+	exits     time.Duration // when it ends by itself
+	stopping  entropy.Reason
+	over      bool
 }
 
 // entry is a result in the spool.
@@ -42,7 +51,8 @@ type entry struct {
 	completion entropy.Completion
 	durable    bool
 	sending    bool
-	agent      *agent // that was up when it was made
+	at         time.Duration // when it was made, then when it was durable
+	agent      *agent        // that was up when it was made
 }
 
 func (w *world) buildWorkers() {
@@ -50,6 +60,8 @@ func (w *world) buildWorkers() {
 		id := entropy.WorkerID(fmt.Sprintf("w%d", i+1))
 		wk := &worker{w: w, id: id, link: link{name: string(id), session: id}, slots: 1 + w.rng.IntN(w.shape.slots),
 			labels: map[string]string{"zone": []string{"a", "b"}[i%2]}, spoolID: w.name("spool"), started: make(map[entropy.AssignmentID]bool)}
+		wk.resources = entropy.Resources{entropy.ResourceCPU: 4 * entropy.Unit, entropy.ResourceGPU: entropy.Amount(2-i%2) * entropy.Unit}
+		wk.link.host = wk
 		w.workers = append(w.workers, wk)
 	}
 }
@@ -57,6 +69,7 @@ func (w *world) buildWorkers() {
 // boot starts the host.
 func (wk *worker) boot() {
 	wk.up, wk.bootID = true, wk.w.name("boot")
+	wk.w.happens('b', string(wk.id))
 	wk.w.note("%s boots", wk.id)
 	wk.startAgent()
 }
@@ -68,6 +81,7 @@ func (wk *worker) reboot(down time.Duration) {
 	}
 	wk.w.note("%s goes down", wk.id)
 	wk.up, wk.agent = false, nil
+	wk.frozenUntil = min(wk.frozenUntil, wk.w.now)
 	for _, r := range wk.runs {
 		r.over = true
 	}
@@ -93,7 +107,7 @@ func (wk *worker) crashAgent(down time.Duration) {
 	wk.w.note("%s loses its agent", wk.id)
 	wk.agent = nil
 	boot := wk.bootID
-	wk.w.after(down, func() {
+	wk.after(down, func() {
 		if wk.up && wk.agent == nil && wk.bootID == boot {
 			wk.startAgent()
 		}
@@ -104,7 +118,9 @@ func (wk *worker) crashAgent(down time.Duration) {
 func (wk *worker) inventory() []entropy.Held {
 	var held []entropy.Held
 	for _, r := range wk.runs {
-		held = append(held, r.held)
+		h := r.held
+		h.GPUs = r.gpus
+		held = append(held, h)
 	}
 	for _, e := range wk.spool {
 		held = append(held, entropy.Held{JobID: e.completion.JobID, AssignmentID: e.completion.AssignmentID, Spooled: true})
@@ -121,116 +137,62 @@ func (wk *worker) running(id entropy.AssignmentID) *run {
 	return nil
 }
 
-// start executes an assignment, unless it was started before.
-func (wk *worker) start(a *entropy.Assignment, trust time.Duration) {
-	if wk.started[a.AssignmentID] && wk.w.cfg.Mutant != StartTwice {
-		return
-	}
-	wk.started[a.AssignmentID] = true
-	r := &run{held: entropy.Held{JobID: a.JobID, AssignmentID: a.AssignmentID}, spec: &a.Spec, trust: trust}
-	if a.Spec.Disconnect.Worker == entropy.DisconnectStop && wk.w.now >= trust-killLead {
-		wk.end(r, entropy.Completion{Outcome: entropy.OutcomeStopped, Reason: entropy.ReasonContract}) // the answer came too late
-		return
-	}
-	wk.w.check.starts(wk, a)
-	wk.runs = append(wk.runs, r)
-	wk.w.check.runs(wk, r)
-	wk.w.note("%s starts %s %s", wk.id, a.JobID, a.AssignmentID)
-	wk.w.after(wk.w.between(10*time.Millisecond, wk.w.shape.longestRun), func() { wk.exit(r) })
-	if a.Spec.Disconnect.Worker == entropy.DisconnectStop {
-		wk.watch(r)
-	}
-}
-
-// killLead is how long before the end of trust a run is killed.
-const killLead = 200 * time.Millisecond
-
-// watch ends a run before its lease can end elsewhere.
-func (wk *worker) watch(r *run) {
-	wk.w.at(r.trust-killLead, func() {
-		switch {
-		case r.over:
-		case wk.w.now < r.trust-killLead:
-			wk.watch(r)
-		default:
-			wk.end(r, entropy.Completion{Outcome: entropy.OutcomeStopped, Reason: entropy.ReasonContract})
+// at has f run at t by a clock that stands still while the host is suspended: what
+// was left of the time then is left after it.
+func (wk *worker) at(t time.Duration, f func()) {
+	wk.w.at(t, func() {
+		if now := wk.w.now; now < wk.frozenUntil {
+			wk.at(wk.frozenUntil+now-wk.frozenFrom, f)
+			return
 		}
+		f()
 	})
 }
 
-// stop ends a run as it was told to.
-func (wk *worker) stop(id entropy.AssignmentID, why entropy.Reason) {
-	r := wk.running(id)
-	if r == nil || r.stopping != "" {
-		return
-	}
-	r.stopping = why
-	wk.w.after(wk.w.between(0, time.Second), func() {
-		wk.end(r, entropy.Completion{Outcome: entropy.OutcomeStopped, Reason: why})
-	})
-}
+func (wk *worker) after(d time.Duration, f func()) { wk.at(wk.w.now+d, f) }
 
-// exit ends a run by itself, one way or another.
-func (wk *worker) exit(r *run) {
-	c := entropy.Completion{Outcome: entropy.OutcomeSucceeded}
-	code := 0
-	switch s := &wk.w.shape; {
-	case wk.w.chance(s.breaking):
-		c.Outcome, c.Reason, c.Message = entropy.OutcomeFailed, entropy.ReasonWorkerError, "the executor broke"
-	case wk.w.chance(s.failing):
-		code = 1 + wk.w.rng.IntN(2)
-		c.Outcome, c.Reason, c.ExitCode = entropy.OutcomeFailed, entropy.ReasonExit, &code
-	default:
-		c.ExitCode = &code
-	}
-	wk.end(r, c)
-}
-
-// end puts the result of a run into the spool and, once that is on disk, has it reported.
-func (wk *worker) end(r *run, c entropy.Completion) {
-	if r.over {
-		return
-	}
-	r.over = true
-	wk.runs = slices.DeleteFunc(wk.runs, func(o *run) bool { return o == r })
-	wk.spooled++
-	c.JobID, c.AssignmentID, c.SpoolID, c.CompletionSeq = r.held.JobID, r.held.AssignmentID, wk.spoolID, wk.spooled
-	e := &entry{completion: c, agent: wk.agent}
-	wk.spool = append(wk.spool, e)
-	wk.w.check.ends(&c)
-	wk.w.note("%s ended %s %s: %s %s", wk.id, c.JobID, c.AssignmentID, c.Outcome, c.Reason)
-	boot := wk.bootID
-	took := wk.w.between(0, 4*wk.w.shape.fsync)
-	if wk.w.chaos && wk.w.chance(wk.w.shape.slowSync) {
-		took += wk.w.between(0, 5*time.Second)
-	}
-	wk.w.after(took, func() {
-		if wk.bootID == boot && wk.up {
-			e.durable = true
-			wk.wakeAgent()
+// atBoot has f run at t by boot time, which runs on: what came due while the host
+// was suspended comes due as soon as it is back.
+func (wk *worker) atBoot(t time.Duration, f func()) {
+	wk.w.at(t, func() {
+		if wk.w.now < wk.frozenUntil {
+			wk.atBoot(wk.frozenUntil+wk.w.between(0, firstTimer), f)
+			return
 		}
+		f()
 	})
-	wk.wakeAgent()
 }
 
-func (wk *worker) wakeAgent() {
-	if wk.agent != nil {
-		wk.agent.report()
-		wk.agent.claim()
+// firstTimer is how long after its return a suspended host may run before its
+// first timer fires.
+const firstTimer = 20 * time.Millisecond
+
+// suspend stops everything on the host for a while, its jobs included.
+func (wk *worker) suspend(d time.Duration) {
+	w := wk.w
+	if !wk.up || w.now < wk.frozenUntil {
+		return
 	}
-}
-
-// forget deletes a spool entry, which only a decision of the control plane allows.
-func (wk *worker) forget(e *entry) {
-	wk.w.check.forgets(&e.completion)
-	wk.spool = slices.DeleteFunc(wk.spool, func(o *entry) bool { return o == e })
-}
-
-// refuses reports whether this worker's own policy is against the job.
-func (wk *worker) refuses(id entropy.JobID) bool {
-	h := uint32(2166136261)
-	for _, b := range []byte(string(wk.id) + string(id)) {
-		h = (h ^ uint32(b)) * 16777619
+	w.tally[WorkerSuspended]++
+	wk.frozenFrom, wk.frozenUntil = w.now, w.now+d
+	for _, r := range wk.runs {
+		if r.spec.Disconnect.Worker == entropy.DisconnectStop && r.trust < wk.frozenUntil {
+			w.tally[SuspendedPastTrust]++
+		}
 	}
-	return float64(h%1000)/1000 < wk.w.shape.refusing
+	w.at(wk.frozenUntil+2*firstTimer, func() { w.check.thawed(wk) })
+}
+
+// heal brings everything back.
+func (wk *worker) heal() {
+	wk.link.upCut, wk.link.downCut, wk.rumorUntil, wk.spoolBadUntil = 0, 0, 0, 0
+	if !wk.up {
+		wk.boot()
+	} else if wk.agent == nil {
+		wk.after(0, func() {
+			if wk.up && wk.agent == nil {
+				wk.startAgent()
+			}
+		})
+	}
 }

@@ -1,19 +1,16 @@
-// Command entropysim runs seeded histories of the fabric's pure core in virtual
-// time, and reports the promises that were broken.
+// Command entropysim runs the fabric's pure core in virtual time: seeded histories
+// full of faults, whose promises it checks; workloads of jobs through a scheduling
+// policy; and the exhaustive search through one job's states.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
-	"slices"
-	"time"
-
-	"github.com/entropy-fabric/entropy/actors/sim"
 )
 
 func main() {
@@ -28,73 +25,60 @@ const (
 	exitUsage  = 2
 )
 
-// options are the flags.
-type options struct {
-	n, parallel, tail int
-	seed              uint64
-	mutant            string
-	quiet             bool
-}
+const usage = `entropysim runs the fabric's pure core in virtual time.
+
+  entropysim [-n N] [-seed S]      histories full of faults; every promise is checked
+  entropysim mutants               which promise catches which missing protection
+  entropysim explore               every state of one job on two workers
+  entropysim study                 a workload of jobs through a scheduling policy
+
+Each takes -h. docs/SIMULATOR.md explains them.
+`
 
 // run returns the exit code: 0 when every promise was kept.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var o options
-	f := flag.NewFlagSet("entropysim", flag.ContinueOnError)
+	if len(args) > 0 {
+		switch args[0] {
+		case "study":
+			return studyCommand(args[1:], stdout, stderr)
+		case "explore":
+			return exploreCommand(args[1:], stdout, stderr)
+		case "mutants":
+			return mutantsCommand(ctx, args[1:], stdout, stderr)
+		case "help":
+			fmt.Fprint(stdout, usage)
+			return 0
+		}
+	}
+	return historiesCommand(ctx, args, stdout, stderr)
+}
+
+// newFlags returns a flag set whose -h says what the command is for.
+func newFlags(name, about string, stderr io.Writer) *flag.FlagSet {
+	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.IntVar(&o.n, "n", 1000, "how many histories to run")
-	f.Uint64Var(&o.seed, "seed", 1, "seed of the first history; the others follow it")
-	f.IntVar(&o.parallel, "parallel", runtime.GOMAXPROCS(0), "how many to run at a time")
-	f.IntVar(&o.tail, "tail", 60, "how many of the last events of a broken history to show")
-	f.StringVar(&o.mutant, "mutant", "", "take a protection away; one of "+fmt.Sprint(sim.Mutants))
-	f.BoolVar(&o.quiet, "q", false, "print the last line only")
-	if err := f.Parse(args); err != nil {
-		return exitUsage
+	f.Usage = func() {
+		fmt.Fprintf(stderr, "%s\nFlags:\n", about)
+		f.PrintDefaults()
 	}
-	if err := o.check(f.Args()); err != nil {
-		fmt.Fprintf(stderr, "entropysim: %v\nType entropysim -h for the flags.\n", err)
-		return exitUsage
-	}
-	return o.simulate(ctx, stdout)
+	return f
 }
 
-func (o *options) check(rest []string) error {
-	switch {
-	case len(rest) > 0:
-		return fmt.Errorf("unexpected argument %q", rest[0])
-	case o.n < 1 || o.n > 1e9:
-		return fmt.Errorf("-n %d: run 1 to a billion histories", o.n)
-	case o.parallel < 1 || o.parallel > 1024:
-		return fmt.Errorf("-parallel %d: run 1 to 1024 at a time", o.parallel)
-	case o.tail < 1:
-		return fmt.Errorf("-tail %d: show at least one event", o.tail)
-	case o.mutant != "" && !slices.Contains(sim.Mutants, sim.Mutant(o.mutant)):
-		return fmt.Errorf("there is no mutant %q; there are %v", o.mutant, sim.Mutants)
+// parse returns whether to go on, and the exit code if not.
+func parse(f *flag.FlagSet, args []string, stderr io.Writer, check func() error) (int, bool) {
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0, false
+	case err != nil:
+		return exitUsage, false
 	}
-	return nil
-}
-
-func (o *options) simulate(ctx context.Context, out io.Writer) int {
-	began := time.Now()
-	s := sim.Many(ctx, sim.Config{Seed: o.seed, Mutant: sim.Mutant(o.mutant), Tail: o.tail}, o.n, o.parallel, nil)
-	took := time.Since(began)
-	if !o.quiet {
-		fmt.Fprintf(out, "hard states reached:\n%s", s.Tally)
+	err := check()
+	if err == nil && f.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	if b := s.First; b != nil {
-		fmt.Fprintf(out, "\nseed %d broke %v\nits last events:\n", b.Seed, b.Violation)
-		for _, line := range b.Tail {
-			fmt.Fprintln(out, line)
-		}
-		fmt.Fprintf(out, "see it again with: go run ./cmd/entropysim -n 1 -seed %d -tail 100000", b.Seed)
-		if o.mutant != "" {
-			fmt.Fprintf(out, " -mutant %s", o.mutant)
-		}
-		fmt.Fprintln(out)
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\nType %s -h for the flags.\n", f.Name(), err, f.Name())
+		return exitUsage, false
 	}
-	fmt.Fprintf(out, "histories=%d violations=%d seed=%d events=%d steps=%d virtual=%s hash=%016x took=%s\n", s.Histories, s.Violations,
-		o.seed, s.Events, s.Steps, s.Virtual.Round(time.Second), s.Hash, took.Round(time.Millisecond))
-	if s.Violations > 0 || s.Histories < o.n {
-		return exitBroken
-	}
-	return 0
+	return 0, true
 }
