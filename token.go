@@ -3,16 +3,28 @@ package entropy
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
-// The types of a token's events.
+// The types of a token's events, and of an enrollment's.
 const (
-	TokenCreated = "token.created"
-	TokenRevoked = "token.revoked"
+	TokenCreated   = "token.created"
+	TokenUsed      = "token.used"    // a worker joined with it
+	TokenRefused   = "token.refused" // it was tried for what it does not allow; for the audit
+	TokenRevoked   = "token.revoked"
+	EnrollmentMade = "enrollment.made" // a worker was let in
 )
 
-// TokenSchema is the schema number of the token events written now.
+// TokenSchema is the schema number of the token and enrollment events written now.
 const TokenSchema = 1
+
+// TokenUse is what the events token.used, token.refused and token.revoked carry.
+type TokenUse struct {
+	Worker    WorkerID `json:"worker,omitempty"`
+	KeyHash   string   `json:"key_hash,omitempty"` // of the key that was shown
+	Reason    string   `json:"reason,omitempty"`
+	Principal string   `json:"principal,omitempty"` // who revoked it
+}
 
 // NewToken returns the change that records a new token.
 func NewToken(t Token) (Change, error) {
@@ -23,4 +35,116 @@ func NewToken(t Token) (Change, error) {
 	}
 	return Change{Entity: Entity(KindToken, t.ID), State: &t,
 		Events: []Event{{ID: NewID(), TS: t.CreatedAt, Type: TokenCreated, Source: fabricSource, Attrs: attrs, Schema: TokenSchema}}}, nil
+}
+
+// Change returns the change that one event makes of the token: TokenUsed,
+// TokenRefused or TokenRevoked. The token itself is left as it is.
+func (t *Token) Change(event string, use TokenUse, now time.Time) (Change, error) {
+	attrs, err := json.Marshal(&use)
+	if err != nil {
+		return Change{}, fmt.Errorf("encode %s: %w", event, err)
+	}
+	e := Event{ID: NewID(), TS: now.UTC().Truncate(time.Millisecond), Type: event, Source: fabricSource, Attrs: attrs, Schema: TokenSchema}
+	next := *t
+	if err := next.Apply(e); err != nil {
+		return Change{}, err
+	}
+	return Change{Entity: Entity(KindToken, t.ID), Expected: t.Version, Events: []Event{e}, Before: t, State: &next}, nil
+}
+
+// Entity implements [Document].
+func (t *Token) Entity() (id string, version uint64) { return Entity(KindToken, t.ID), t.Version }
+
+// Apply makes t the token after e. On an error t is as it was.
+func (t *Token) Apply(e Event) error {
+	next := *t
+	switch e.Type {
+	case TokenCreated:
+		if t.Version != 0 {
+			return fmt.Errorf("token %s: created twice", t.ID)
+		}
+		if err := json.Unmarshal(e.Attrs, &next); err != nil {
+			return fmt.Errorf("decode %s: %w", e.Type, err)
+		}
+		next.Version = 0
+	case TokenUsed:
+		next.Uses++
+	case TokenRefused:
+		next.Refused++
+	case TokenRevoked:
+		next.Revoked = true
+	default:
+		return fmt.Errorf("token %s: event %s is unknown", t.ID, e.Type)
+	}
+	if e.Type != TokenCreated && t.Version == 0 {
+		return fmt.Errorf("token: event %s before it was created", e.Type)
+	}
+	next.Version++
+	*t = next
+	return nil
+}
+
+// State says whether the token is good for anything at now. An exhausted token
+// still lets the workers back in that used it.
+func (t *Token) State(now time.Time) TokenState {
+	switch {
+	case t.Revoked:
+		return TokenIsRevoked
+	case t.ExpiresAt != nil && !now.Before(*t.ExpiresAt):
+		return TokenExpired
+	case t.MaxUses > 0 && t.Uses >= t.MaxUses:
+		return TokenExhausted
+	}
+	return TokenActive
+}
+
+// Info returns the token as lists show it at now.
+func (t *Token) Info(now time.Time) TokenInfo {
+	return TokenInfo{ID: t.ID, Role: t.Role, State: t.State(now), Note: t.Note, Uses: t.Uses, MaxUses: t.MaxUses, Refused: t.Refused,
+		CreatedAt: t.CreatedAt, CreatedBy: t.CreatedBy, ExpiresAt: t.ExpiresAt}
+}
+
+// KindEnrollment is the entity kind of enrollments.
+const KindEnrollment = "enrollment"
+
+// Enrollment records that a worker was let in, under which key and by which token. It
+// is written in the transaction that counts the token's use, so that neither is
+// ever there without the other. It implements [Document].
+type Enrollment struct {
+	ID       WorkerID  `json:"id"`
+	Version  uint64    `json:"version"`
+	KeyHash  string    `json:"key_hash"` // SHA-256 of the worker's key, hex
+	Token    string    `json:"token"`    // the id of the join token
+	Hostname string    `json:"hostname"`
+	JoinedAt time.Time `json:"joined_at"`
+}
+
+// NewEnrollment returns the change that records a new enrollment.
+func NewEnrollment(m Enrollment) (Change, error) {
+	m.Version = 1
+	attrs, err := json.Marshal(&m)
+	if err != nil {
+		return Change{}, fmt.Errorf("encode enrollment: %w", err)
+	}
+	return Change{Entity: Entity(KindEnrollment, string(m.ID)), State: &m,
+		Events: []Event{{ID: NewID(), TS: m.JoinedAt, Type: EnrollmentMade, Source: fabricSource, Attrs: attrs, Schema: TokenSchema}}}, nil
+}
+
+// Entity implements [Document].
+func (m *Enrollment) Entity() (id string, version uint64) {
+	return Entity(KindEnrollment, string(m.ID)), m.Version
+}
+
+// Apply makes m the enrollment after e. On an error m is as it was.
+func (m *Enrollment) Apply(e Event) error {
+	if e.Type != EnrollmentMade || m.Version != 0 {
+		return fmt.Errorf("enrollment %s: event %s does not follow version %d", m.ID, e.Type, m.Version)
+	}
+	next := Enrollment{}
+	if err := json.Unmarshal(e.Attrs, &next); err != nil {
+		return fmt.Errorf("decode %s: %w", e.Type, err)
+	}
+	next.Version = 1
+	*m = next
+	return nil
 }

@@ -24,6 +24,12 @@ func CheckListen(addr string, tls, insecure bool) error {
 		WithHint("serve TLS, listen on 127.0.0.1:%s, or pass --insecure on a network you trust", port)
 }
 
+// Loopback reports whether a listener at addr is reached from this host only.
+func Loopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
 func isLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
@@ -44,6 +50,9 @@ func allowedHosts(extra []string) map[string]bool {
 // is not the loopback's: a web page of another site whose name was pointed at
 // 127.0.0.1.
 func (s *Server) checkHost(r *http.Request) error {
+	if r.TLS != nil { // the page's browser would have refused the certificate
+		return nil
+	}
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !ok {
 		return nil

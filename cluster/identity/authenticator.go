@@ -15,12 +15,17 @@ import (
 type Config struct {
 	// Now tells the time, for tokens that expire; nil means time.Now.
 	Now func() time.Time
+	// ClusterID and CAPin are what an [entropy.Ticket] shown as a credential must
+	// say, where it says anything: a damaged one, or one of another cluster, is
+	// refused although its secret is good. "" means anything.
+	ClusterID, CAPin string
 }
 
 // Authenticator knows every live token and worker key and says who makes a
 // request. It is safe for concurrent use. It holds hashes only.
 type Authenticator struct {
-	now func() time.Time
+	now  func() time.Time
+	conf Config
 
 	mu     sync.RWMutex
 	tokens map[string]entropy.Token    // by id
@@ -33,7 +38,7 @@ func NewAuthenticator(conf Config) *Authenticator {
 	if conf.Now == nil {
 		conf.Now = time.Now
 	}
-	return &Authenticator{now: conf.Now, tokens: map[string]entropy.Token{}, keys: map[entropy.WorkerID]string{}, guards: map[*guard]struct{}{}}
+	return &Authenticator{now: conf.Now, conf: conf, tokens: map[string]entropy.Token{}, keys: map[entropy.WorkerID]string{}, guards: map[*guard]struct{}{}}
 }
 
 // Set replaces all tokens. Requests held open by a token that is gone or revoked
@@ -83,7 +88,8 @@ var errUnauthorized = entropy.Errorf(entropy.CodeUnauthorized, "a valid credenti
 
 // Authenticate returns who makes the request, from its Authorization header and,
 // beside a join token, its [entropy.HeaderWorkerKey]. Nothing else in the request
-// counts. The error is always the same [entropy.CodeUnauthorized].
+// counts. The error is always the same [entropy.CodeUnauthorized], except for who
+// holds a token that was good once: that is told what became of it.
 //
 // A join token with a worker's key is {join, the worker's name, the key's hash};
 // without one it is {join, the token's id, ""}.
@@ -96,7 +102,7 @@ func (a *Authenticator) Authenticate(r *http.Request) (entropy.Principal, error)
 // zero time means never.
 func (a *Authenticator) Identify(r *http.Request) (entropy.Principal, time.Time, error) {
 	c, ok := bearer(r)
-	if !ok {
+	if !ok || !a.ours(c) {
 		return entropy.Principal{}, time.Time{}, errUnauthorized
 	}
 	if c.Role == entropy.RoleWorker {
@@ -105,9 +111,9 @@ func (a *Authenticator) Identify(r *http.Request) (entropy.Principal, time.Time,
 		}
 		return entropy.Principal{Role: c.Role, Name: c.ID, KeyHash: c.Hash}, time.Time{}, nil
 	}
-	expires, ok := a.validToken(c)
-	if !ok {
-		return entropy.Principal{}, time.Time{}, errUnauthorized
+	expires, err := a.validToken(c)
+	if err != nil {
+		return entropy.Principal{}, time.Time{}, err
 	}
 	p := entropy.Principal{Role: c.Role, Name: c.ID}
 	if keys := r.Header[entropy.HeaderWorkerKey]; c.Role == entropy.RoleJoin && len(keys) > 0 {
@@ -118,6 +124,12 @@ func (a *Authenticator) Identify(r *http.Request) (entropy.Principal, time.Time,
 		p.Name, p.KeyHash = key.ID, key.Hash
 	}
 	return p, expires, nil
+}
+
+// ours reports whether what a ticket says beside its credential is right.
+func (a *Authenticator) ours(c Credential) bool {
+	return (c.Cluster == "" || a.conf.ClusterID == "" || c.Cluster == a.conf.ClusterID) &&
+		(c.CAPin == "" || a.conf.CAPin == "" || c.CAPin == a.conf.CAPin)
 }
 
 // bearer reads the one credential of the Authorization header.
@@ -146,7 +158,9 @@ func (a *Authenticator) validKey(c Credential) bool {
 	return subtle.ConstantTimeCompare([]byte(want), []byte(c.Hash)) == 1 && known
 }
 
-func (a *Authenticator) validToken(c Credential) (expires time.Time, ok bool) {
+// validToken judges a token by the control plane's clock alone. That a join token
+// is used up is not judged here: the workers that used it may come again.
+func (a *Authenticator) validToken(c Credential) (expires time.Time, err error) {
 	a.mu.RLock()
 	t, known := a.tokens[c.ID]
 	a.mu.RUnlock()
@@ -157,8 +171,26 @@ func (a *Authenticator) validToken(c Credential) (expires time.Time, ok bool) {
 	if t.ExpiresAt != nil {
 		expires = *t.ExpiresAt
 	}
-	ok = same && known && !t.Revoked && t.Role == c.Role && (expires.IsZero() || a.now().Before(expires))
-	return expires, ok
+	switch {
+	case !same || !known || t.Role != c.Role:
+		return expires, errUnauthorized
+	case t.Revoked:
+		return expires, entropy.Errorf(entropy.CodeUnauthorized, "this %s token has been revoked", t.Role).
+			WithHint("get another from an admin: entropy token create --role %s", t.Role)
+	case !expires.IsZero() && !a.now().Before(expires):
+		return expires, entropy.Errorf(entropy.CodeUnauthorized, "this %s token expired at %s", t.Role, expires.UTC().Format(time.RFC3339)).
+			WithHint("get another from an admin: entropy token create --role %s", t.Role)
+	}
+	return expires, nil
+}
+
+// TokenID returns the id of the token that the request shows; "" when it shows
+// none, or a worker's key. It says nothing about whether the token is good.
+func (a *Authenticator) TokenID(r *http.Request) string {
+	if c, ok := bearer(r); ok && c.Role != entropy.RoleWorker {
+		return c.ID
+	}
+	return ""
 }
 
 // guard is a request that is held open while its credential is valid.

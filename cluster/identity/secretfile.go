@@ -18,14 +18,17 @@ const maxSecretFile = 4 << 10
 
 // WriteSecretFile writes a secret and a newline to path, readable by its owner
 // alone, durably and atomically: a reader sees the old file or the new one.
-func WriteSecretFile(path, secret string) error {
-	tmp, err := stageSecret(path, secret)
+func WriteSecretFile(path, secret string) error { return writeFile(path, secret+"\n", 0o600) }
+
+// writeFile replaces a file as a whole, durably.
+func writeFile(path, text string, mode fs.FileMode) error {
+	tmp, err := stage(path, text, mode)
 	if err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, path); err != nil {
 		os.Remove(tmp)
-		return fmt.Errorf("write secret: %w", err)
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
 	return syncDir(filepath.Dir(path))
 }
@@ -33,7 +36,7 @@ func WriteSecretFile(path, secret string) error {
 // createSecretFile is WriteSecretFile for a path that must not exist yet; else
 // the error is fs.ErrExist.
 func createSecretFile(path, secret string) error {
-	tmp, err := stageSecret(path, secret)
+	tmp, err := stage(path, secret+"\n", 0o600)
 	if err != nil {
 		return err
 	}
@@ -44,14 +47,14 @@ func createSecretFile(path, secret string) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// stageSecret writes the secret to a temporary file beside path.
-func stageSecret(path, secret string) (tmp string, err error) {
+// stage writes the text to a temporary file beside path.
+func stage(path, text string, mode fs.FileMode) (tmp string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // CreateTemp makes it 0600
 	if err != nil {
 		return "", fmt.Errorf("write secret: %w", err)
 	}
-	_, werr := f.WriteString(secret + "\n")
-	if err := errors.Join(f.Chmod(0o600), werr, f.Sync(), f.Close()); err != nil {
+	_, werr := f.WriteString(text)
+	if err := errors.Join(f.Chmod(mode), werr, f.Sync(), f.Close()); err != nil {
 		os.Remove(f.Name())
 		return "", fmt.Errorf("write secret: %w", err)
 	}
@@ -75,29 +78,44 @@ func syncDir(dir string) error {
 // regular file, and one that holds more than one line. A missing file is
 // fs.ErrNotExist.
 func ReadSecretFile(path string) (string, error) {
+	b, err := readSecret(path)
+	if err != nil {
+		return "", err
+	}
+	secret := strings.TrimSpace(string(b))
+	if secret == "" || strings.ContainsAny(secret, " \t\r\n") {
+		return "", notOneLine(path)
+	}
+	return secret, nil
+}
+
+func notOneLine(path string) error {
+	return entropy.Errorf(entropy.CodeInvalid, "%s does not hold one secret on one line", path).WithHint("write the secret to it again, alone")
+}
+
+// readSecret reads a file that only its owner may read.
+func readSecret(path string) ([]byte, error) {
 	// Nonblocking, so that a named pipe in its place is an error and no hang.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return "", fmt.Errorf("read secret: %w", err)
+		return nil, fmt.Errorf("read secret: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return "", fmt.Errorf("read secret: %w", err)
+		return nil, fmt.Errorf("read secret: %w", err)
 	}
 	if err := checkSecretFile(path, info); err != nil {
-		return "", err
+		return nil, err
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	if err != nil {
-		return "", fmt.Errorf("read secret: %w", err)
+		return nil, fmt.Errorf("read secret: %w", err)
 	}
-	secret := strings.TrimSpace(string(b))
-	if len(b) > maxSecretFile || secret == "" || strings.ContainsAny(secret, " \t\r\n") {
-		return "", entropy.Errorf(entropy.CodeInvalid, "%s does not hold one secret on one line", path).
-			WithHint("write the secret to it again, alone")
+	if len(b) > maxSecretFile {
+		return nil, notOneLine(path)
 	}
-	return secret, nil
+	return b, nil
 }
 
 func checkSecretFile(path string, info fs.FileInfo) error {

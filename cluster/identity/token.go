@@ -34,8 +34,9 @@ const (
 	secretLength = 43 // of 32 bytes in base64url without padding
 	sumLength    = 8  // of a CRC-32C in hex
 
-	// MaxLength is the longest credential, in bytes. Anything longer is refused unread.
-	MaxLength = len(prefix) + 16 + 1 + entropy.MaxIDLength + 1 + secretLength + 1 + sumLength
+	// MaxLength is the longest credential, in bytes, also as an [entropy.Ticket].
+	// Anything longer is refused unread.
+	MaxLength = len("ent1.") + entropy.MaxIDLength + 1 + 64 + 1 + len(prefix) + 16 + 1 + entropy.MaxIDLength + 1 + secretLength + 1 + sumLength
 )
 
 // Credential is what the text of a credential says. It proves nothing by itself.
@@ -43,6 +44,10 @@ type Credential struct {
 	Role entropy.Role
 	ID   string // of a worker's key: the worker's name; else the token's id
 	Hash string // see Hash
+
+	// Cluster and CAPin are what an [entropy.Ticket] says beside the credential;
+	// "" for a bare one. They are not part of Hash.
+	Cluster, CAPin string
 }
 
 // New makes a credential of a role and the [entropy.Token] that the fabric
@@ -93,8 +98,9 @@ func Hash(secret string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Parse reads the text of a credential. It checks the form and the check sum
-// and looks nothing up. Its error says nothing about the secret.
+// Parse reads the text of a credential, or of an [entropy.Ticket] that holds one.
+// It checks the form and the check sum and looks nothing up. Its error says
+// nothing about the secret.
 func Parse(text string) (Credential, error) {
 	fail := func(why string) (Credential, error) {
 		return Credential{}, entropy.Errorf(entropy.CodeUnauthorized, "the credential %s", why).
@@ -102,6 +108,15 @@ func Parse(text string) (Credential, error) {
 	}
 	if len(text) > MaxLength {
 		return fail("is too long")
+	}
+	if entropy.IsTicket(text) {
+		t, err := entropy.ParseTicket(text)
+		if err != nil || entropy.IsTicket(t.Secret) {
+			return fail("is damaged")
+		}
+		c, err := Parse(t.Secret)
+		c.Cluster, c.CAPin = t.ClusterID, t.CAPin
+		return c, err
 	}
 	body, ok := strings.CutPrefix(text, prefix)
 	tail := secretLength + 2 + sumLength // _secret_sum

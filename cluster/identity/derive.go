@@ -1,0 +1,23 @@
+package identity
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+)
+
+// Derive returns a 32-byte key for one purpose from a secret of the cluster, by
+// HKDF-SHA256 (RFC 5869) without salt and with the purpose as info. Different
+// purposes give keys that tell nothing about each other or about the secret, so
+// that gossip, beacons and whatever comes later share one file and no key. The
+// secret must have at least 16 random bytes; a shorter one is a bug of the
+// caller and panics.
+func Derive(secret []byte, purpose string) []byte {
+	if len(secret) < 16 {
+		panic("identity: a secret of fewer than 16 bytes")
+	}
+	key, err := hkdf.Key(sha256.New, secret, nil, "entropy/"+purpose, 32)
+	if err != nil {
+		panic(err) // only a length over 255 hashes can fail
+	}
+	return key
+}

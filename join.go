@@ -1,0 +1,94 @@
+package entropy
+
+import "time"
+
+// JoinRequest asks to be let in. The join token is the call's credential and the
+// worker's key its [HeaderWorkerKey]; a worker that is a member already shows its
+// key alone, and gets the same answer.
+type JoinRequest struct {
+	Hostname string `json:"hostname"` // for people
+}
+
+// Joined is the answer to a worker that was let in: what it keeps for good.
+type Joined struct {
+	ClusterID string   `json:"cluster_id"`
+	WorkerID  WorkerID `json:"worker_id"`
+	// CA is the cluster's authority as PEM; "" when the control plane serves plain
+	// HTTP to other hosts and proves nothing.
+	CA string `json:"ca"`
+	// ClusterKey is the secret that all members share, base64; other keys are
+	// derived from it. It is sent over TLS, on loopback, or under --insecure only.
+	ClusterKey string `json:"cluster_key"`
+}
+
+// TokenSpec says what token to make.
+type TokenSpec struct {
+	Role Role   `json:"role"`           // RoleAdmin or RoleJoin
+	Note string `json:"note,omitempty"` // for people, up to MaxTokenNote bytes
+	// Uses is how many workers may join with it; 0 means any number. It is refused
+	// on a token of another role.
+	Uses int `json:"uses,omitempty"`
+	// TTL is how long it is valid from now on, by the control plane's clock; 0 means
+	// for ever.
+	TTL Duration `json:"ttl,omitzero"`
+}
+
+// Limits of a [TokenSpec].
+const (
+	MaxTokenNote = 256
+	MaxTokenUses = 100_000
+)
+
+// Validate reports what of the spec cannot be, as CodeInvalid.
+func (s *TokenSpec) Validate() error {
+	switch {
+	case s.Role != RoleAdmin && s.Role != RoleJoin:
+		return Errorf(CodeInvalid, "there are no tokens of role %.40q", string(s.Role)).WithHint("use admin, for people and programs, or join, for workers")
+	case s.Uses < 0 || s.Uses > MaxTokenUses:
+		return Errorf(CodeInvalid, "uses is %d", s.Uses).WithHint("it is from 1 to %d; 0 means any number", MaxTokenUses)
+	case s.Uses > 0 && s.Role != RoleJoin:
+		return Errorf(CodeInvalid, "only a join token has a number of uses").WithHint("leave uses out, or use the role join")
+	case s.TTL < 0:
+		return Errorf(CodeInvalid, "ttl is negative").WithHint("write it as in 1h30m; 0 means for ever")
+	case len(s.Note) > MaxTokenNote:
+		return Errorf(CodeInvalid, "the note has %d bytes, at most %d are allowed", len(s.Note), MaxTokenNote)
+	}
+	return nil
+}
+
+// TokenInfo is a token without its hash, as lists show it.
+type TokenInfo struct {
+	ID        string     `json:"id"`
+	Role      Role       `json:"role"`
+	State     TokenState `json:"state"`
+	Note      string     `json:"note"`
+	Uses      int        `json:"uses"`     // workers that joined with it
+	MaxUses   int        `json:"max_uses"` // 0: any number
+	Refused   int        `json:"refused"`  // attempts to use it for what it is not; counted at most once a minute
+	CreatedAt time.Time  `json:"created_at"`
+	CreatedBy string     `json:"created_by"`
+	ExpiresAt *time.Time `json:"expires_at"`
+}
+
+// TokenState says whether a token is good for anything.
+type TokenState string
+
+// The states of a token.
+const (
+	TokenActive    TokenState = "active"
+	TokenExpired   TokenState = "expired"
+	TokenExhausted TokenState = "exhausted"
+	TokenIsRevoked TokenState = "revoked"
+)
+
+// CreatedToken is the answer to a [TokenSpec]. Token is the whole text, to be
+// handed on; it cannot be had again.
+type CreatedToken struct {
+	TokenInfo
+	Token string `json:"token"`
+}
+
+// TokenList is the list of tokens, oldest first.
+type TokenList struct {
+	Tokens []TokenInfo `json:"tokens"`
+}
