@@ -61,3 +61,19 @@ func (l asWorker) OpenBlob(ctx context.Context, hash string) (io.ReadCloser, err
 func (l asWorker) Leave(ctx context.Context, r LeaveRequest) error {
 	return l.inner.Leave(l.as(ctx), r)
 }
+
+func (l asWorker) OfferCheckpoint(ctx context.Context, o CheckpointOffer) error {
+	return l.inner.OfferCheckpoint(l.as(ctx), o)
+}
+
+func (l asWorker) PutCheckpointPart(ctx context.Context, u CheckpointUpload, r io.Reader) error {
+	return l.inner.PutCheckpointPart(l.as(ctx), u, r)
+}
+
+func (l asWorker) CommitCheckpoint(ctx context.Context, c CheckpointCommit) (CheckpointReply, error) {
+	return l.inner.CommitCheckpoint(l.as(ctx), c)
+}
+
+func (l asWorker) OpenCheckpointPart(ctx context.Context, job JobID, a AssignmentID, sha256 string) (io.ReadCloser, error) {
+	return l.inner.OpenCheckpointPart(l.as(ctx), job, a, sha256)
+}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,7 +21,10 @@ type ClientConfig struct {
 	// scheme it is http on loopback and https elsewhere. Required.
 	Server string
 	// Token is the credential sent with every call: an admin token, or the join
-	// token of a worker that registers. It may be empty when WorkerKey is set.
+	// token of a worker that registers. It may be empty when WorkerKey is set. One
+	// that is a [Ticket] also says who may receive it: its CAPin and ClusterID count
+	// where RootCAs, CAPin and ClusterID are not set, and it is not sent over plain
+	// HTTP to another host. Only its credential is ever sent.
 	Token string
 	// WorkerKey is the worker's own credential. When set, calls of WorkerService
 	// present it, and Register presents it beside Token.
@@ -31,6 +35,11 @@ type ClientConfig struct {
 	// the only authority that may vouch for the server, in hex, with an optional
 	// "sha256:" before it. It replaces RootCAs.
 	CAPin string
+	// ClusterID, when set beside CAPin, is the cluster whose control plane the
+	// server must prove to be, by the URI in its certificate (see
+	// [ControlPlaneURI]). It replaces the check of the host's name: a control plane
+	// may move, and be reached under any address.
+	ClusterID string
 	// HTTPClient, when set, carries the requests as it is; RootCAs and CAPin are
 	// then its owner's business. It must not have a Timeout shorter than MaxWait. The default
 	// one uses no proxy: a credential goes to Server and nowhere else.
@@ -39,6 +48,12 @@ type ClientConfig struct {
 	RequestTimeout time.Duration
 	// StallTimeout ends an upload or download that makes no progress; 0 means 2 min.
 	StallTimeout time.Duration
+	// Epoch is the highest epoch of the control plane that was ever seen: answers
+	// of a lower one are refused, since another has taken over. 0 means none.
+	Epoch uint64
+	// OnEpoch is called with each higher epoch, before the call that met it
+	// returns, so that it can be kept. Nil means that nobody keeps it.
+	OnEpoch func(epoch uint64)
 }
 
 func (c ClientConfig) withDefaults() ClientConfig {
@@ -71,8 +86,10 @@ func (c ClientConfig) validate() error {
 // something may have been carried out.
 type Client struct {
 	conf ClientConfig
-	base *url.URL
+	at   atomic.Pointer[url.URL] // where the control plane is
 	http *http.Client
+
+	epoch atomic.Uint64 // the highest that was seen
 }
 
 var (
@@ -83,11 +100,14 @@ var (
 // NewClient returns a client of the control plane at conf.Server. It opens no
 // connection.
 func NewClient(conf ClientConfig) (*Client, error) {
-	conf = conf.withDefaults()
+	conf, err := conf.withDefaults().unpacked()
+	if err != nil {
+		return nil, err
+	}
 	if err := conf.validate(); err != nil {
 		return nil, err
 	}
-	base, err := parseServer(conf.Server)
+	base, err := conf.baseURL(conf.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -99,11 +119,40 @@ func NewClient(conf ClientConfig) (*Client, error) {
 	}
 	own := *hc
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Client{conf: conf, base: base, http: &own}, nil
+	c := &Client{conf: conf, http: &own}
+	c.at.Store(base)
+	c.epoch.Store(conf.Epoch)
+	return c, nil
 }
 
 // Server returns the URL of the control plane.
-func (c *Client) Server() string { return c.base.String() }
+func (c *Client) Server() string { return c.base().String() }
+
+// SetServer points the client at another address of its control plane, as it may
+// have moved. What must be proved stays as it was: the pin and the cluster's ID
+// are those of [ClientConfig]. Calls under way go on where they are.
+func (c *Client) SetServer(server string) error {
+	base, err := c.conf.baseURL(server)
+	if err == nil {
+		c.at.Store(base)
+	}
+	return err
+}
+
+// baseURL reads the address of a control plane that may be sent secrets.
+func (c *ClientConfig) baseURL(server string) (*url.URL, error) {
+	base, err := parseServer(server)
+	if err != nil {
+		return nil, err
+	}
+	if base.Scheme == "http" && c.CAPin != "" && !loopback(base.Hostname()) {
+		return nil, Errorf(CodeInvalid, "refusing to send a secret to %s over plain HTTP: the control plane proves itself by TLS", base).
+			WithHint("write https:// in ENTROPY_SERVER or --server; a control plane started with --insecure makes tokens for plain HTTP")
+	}
+	return base, nil
+}
+
+func (c *Client) base() *url.URL { return c.at.Load() }
 
 // CloseIdle closes the connections that no call is using.
 func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
@@ -128,7 +177,12 @@ func (c *Client) Submit(ctx context.Context, subs []Submission) ([]SubmitResult,
 		bodies[i] = b
 	}
 	out := make([]SubmitResult, 0, len(subs))
-	for _, part := range splitBodies(bodies) {
+	parts := splitBodies(bodies)
+	if len(parts) > 1 && Grouped(subs) {
+		return nil, Errorf(CodeTooLarge, "%d submissions that belong together do not fit into one request", len(subs)).
+			WithHint("one request has at most %d submissions and about %d MiB; ship large data with --input", MaxBatch, MaxRequest>>21)
+	}
+	for _, part := range parts {
 		var reply SubmitResults
 		err := c.call(ctx, call{method: "POST", path: "/v1/jobs", body: map[string]any{"jobs": part}, out: &reply, mutates: true, repeatable: true})
 		if err == nil && len(reply.Results) != len(part) {
@@ -158,7 +212,9 @@ func (c *Client) Jobs(ctx context.Context, f JobFilter) (JobPage, error) {
 		q.Add("state", string(s))
 	}
 	setText(q, "queue", f.Queue)
+	setText(q, "tenant", f.Tenant)
 	setText(q, "name", f.Name)
+	setText(q, "array", string(f.Array))
 	for k, v := range f.Labels {
 		q.Add("label", k+"="+v)
 	}

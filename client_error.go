@@ -43,6 +43,9 @@ func (c *Client) transportError(req *http.Request, err error, arrived bool) erro
 	if arrived {
 		code = CodeUnknown
 	}
+	if isStranger(err) {
+		code = CodeForbidden // no repeating makes another server of it
+	}
 	what, hint := c.diagnose(err)
 	e := Errorf(code, "%s", what).WithHint("%s", hint)
 	if arrived {
@@ -54,7 +57,7 @@ func (c *Client) transportError(req *http.Request, err error, arrived bool) erro
 
 // diagnose says in words what stopped a request, and what to do.
 func (c *Client) diagnose(err error) (what, hint string) {
-	server := c.base.String()
+	server := c.base().String()
 	op, isOp := errors.AsType[*net.OpError](err)
 	_, isRecord := errors.AsType[tls.RecordHeaderError](err)
 	text := err.Error()
@@ -65,6 +68,11 @@ func (c *Client) diagnose(err error) (what, hint string) {
 		return "the call to " + server + " was canceled", "repeat it if it is still wanted"
 	case isRecord || strings.Contains(text, "gave HTTP response to HTTPS client"):
 		return server + " does not speak TLS", "use http:// in ENTROPY_SERVER or --server, or check the port"
+	case isStranger(err):
+		return server + " is not the control plane that the token or this worker knows; no secret was sent: " + rootCause(err),
+			"check the address; if the control plane was made anew, use a new token of it (a worker: after `entropy worker reset-identity`)"
+	case isCertificateError(err) && c.conf.CAPin != "":
+		return "the certificate of " + server + " is not trusted: " + rootCause(err), "check this host's clock, and use a name in the certificate"
 	case isCertificateError(err):
 		return "the certificate of " + server + " is not trusted: " + rootCause(err), "set ENTROPY_CA_FILE to the control plane's ca.pem, or use the name in its certificate"
 	case strings.Contains(text, "malformed HTTP") || strings.Contains(text, "readLoopPeekFail"): // the second: it spoke first, as NATS does
@@ -90,7 +98,13 @@ func isCertificateError(err error) bool {
 	if _, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		return true
 	}
-	return strings.Contains(err.Error(), "pinned key")
+	return isStranger(err)
+}
+
+// isStranger reports whether the server is another than the pinned one.
+func isStranger(err error) bool {
+	_, ok := errors.AsType[strangerError](err)
+	return ok
 }
 
 // rootCause returns the innermost message, without addresses said already.
@@ -112,7 +126,7 @@ func (c *Client) readError(req *http.Request, err error, mutates bool) error {
 	_, syntax := errors.AsType[*json.SyntaxError](err)
 	_, kind := errors.AsType[*json.UnmarshalTypeError](err)
 	if syntax || kind {
-		return &callError{cause: err, e: Errorf(CodeUnknown, "the answer of %s to %s %s is not understood: %v", c.base, req.Method, req.URL.Path, err).
+		return &callError{cause: err, e: Errorf(CodeUnknown, "the answer of %s to %s %s is not understood: %v", c.base(), req.Method, req.URL.Path, err).
 			WithHint("check that client and control plane are of compatible releases")}
 	}
 	return c.transportError(req, err, mutates)
@@ -155,23 +169,23 @@ func (c *Client) notEntropy(req *http.Request, resp *http.Response, media string
 	head, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
 	switch {
 	case resp.StatusCode == http.StatusBadRequest && strings.Contains(string(head), "HTTP request to an HTTPS server"):
-		return Errorf(CodeUnavailable, "%s speaks TLS", c.base).WithHint("use https:// in ENTROPY_SERVER or --server")
+		return Errorf(CodeUnavailable, "%s speaks TLS", c.base()).WithHint("use https:// in ENTROPY_SERVER or --server")
 	case resp.StatusCode >= 502 && resp.StatusCode <= 504:
 		code := CodeUnavailable
 		if req.Method != http.MethodGet {
 			code = CodeUnknown
 		}
-		return Errorf(code, "a proxy before %s answered %s", c.base, resp.Status).WithHint("check the proxy and that the control plane runs, then repeat")
+		return Errorf(code, "a proxy before %s answered %s", c.base(), resp.Status).WithHint("check the proxy and that the control plane runs, then repeat")
 	}
 	if media == "" {
 		media = "no content type"
 	}
-	return Errorf(CodeUnavailable, "%s is not an Entropy control plane: it answered %s with %s", c.base, resp.Status, media).
+	return Errorf(CodeUnavailable, "%s is not an Entropy control plane: it answered %s with %s", c.base(), resp.Status, media).
 		WithHint("check ENTROPY_SERVER or --server: the control plane listens on port 7600 by default")
 }
 
 // miscount reports an answer with the wrong number of results.
 func (c *Client) miscount(want, got int) error {
-	return Errorf(CodeUnknown, "%s answered %d items with %d results", c.base, want, got).
+	return Errorf(CodeUnknown, "%s answered %d items with %d results", c.base(), want, got).
 		WithHint("check that client and control plane are of compatible releases")
 }

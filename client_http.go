@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -81,13 +81,13 @@ func (c *Client) newRequest(ctx context.Context, q call, body io.Reader) (*http.
 	if path.Clean(q.path) != q.path { // an ID or a name of nothing or of dots would name another route
 		return nil, Errorf(CodeInvalid, "%q holds an empty name, or one of dots only", q.path).WithHint("check the ID or the name")
 	}
-	target := strings.TrimSuffix(c.base.String(), "/") + q.path
+	target := strings.TrimSuffix(c.base().String(), "/") + q.path
 	if len(q.query) > 0 {
 		target += "?" + q.query.Encode()
 	}
 	req, err := http.NewRequestWithContext(ctx, q.method, target, body)
 	if err != nil {
-		return nil, Errorf(CodeInvalid, "the request to %s cannot be made: %v", c.base, err)
+		return nil, Errorf(CodeInvalid, "the request to %s cannot be made: %v", c.base(), err)
 	}
 	for k, v := range q.header {
 		req.Header[k] = v
@@ -122,11 +122,15 @@ func (c *Client) credential(q call) string {
 func (c *Client) do(req *http.Request) (resp *http.Response, sent bool, err error) {
 	var connected atomic.Bool
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
+	c.sendEpoch(req)
 	resp, err = c.http.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
 	if err != nil {
 		return nil, connected.Load(), err
 	}
-	if err := c.checkAnswer(req, resp); err != nil {
+	if err = c.meetEpoch(resp); err == nil {
+		err = c.checkAnswer(req, resp)
+	}
+	if err != nil {
 		resp.Body.Close()
 		return nil, true, err
 	}
@@ -155,7 +159,7 @@ func readReply(resp *http.Response) ([]byte, error) {
 func newHTTPClient(conf ClientConfig) (*http.Client, error) {
 	tc := &tls.Config{RootCAs: conf.RootCAs, MinVersion: tls.VersionTLS13}
 	if conf.CAPin != "" {
-		verify, err := pinned(conf.CAPin)
+		verify, err := pinned(conf.CAPin, conf.ClusterID)
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +167,7 @@ func newHTTPClient(conf ClientConfig) (*http.Client, error) {
 		tc.VerifyConnection = verify
 	}
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
+		Enable: true, Idle: 3 * time.Second, Interval: time.Second, Count: 4}} // a server that moved must be missed soon
 	return &http.Client{Transport: &http.Transport{
 		DialContext: dialer.DialContext, TLSClientConfig: tc, TLSHandshakeTimeout: 10 * time.Second,
 		MaxIdleConnsPerHost: 64, MaxIdleConns: 64, IdleConnTimeout: 90 * time.Second, DisableCompression: true,
@@ -173,8 +177,9 @@ func newHTTPClient(conf ClientConfig) (*http.Client, error) {
 }
 
 // pinned returns a check that accepts a server only when one certificate of its
-// chain has the pinned public key and vouches for the rest.
-func pinned(pin string) (func(tls.ConnectionState) error, error) {
+// chain has the pinned public key and vouches for the rest. With a cluster, the
+// server's certificate must name that cluster's control plane; without, the host.
+func pinned(pin, cluster string) (func(tls.ConnectionState) error, error) {
 	want, err := hex.DecodeString(strings.TrimPrefix(pin, "sha256:"))
 	if err != nil || len(want) != sha256.Size {
 		return nil, Errorf(CodeInvalid, "the CA pin is not a SHA-256 in hex").WithHint("copy it again from the control plane")
@@ -190,9 +195,16 @@ func pinned(pin string) (func(tls.ConnectionState) error, error) {
 			}
 		}
 		if !found {
-			return errors.New("no certificate of the server has the pinned key")
+			return strangerError("no certificate of the server has the pinned key")
 		}
-		_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: cs.ServerName, Roots: roots, Intermediates: between})
+		leaf, options := cs.PeerCertificates[0], x509.VerifyOptions{DNSName: cs.ServerName, Roots: roots, Intermediates: between}
+		if cluster != "" {
+			options.DNSName = ""
+			if !slices.ContainsFunc(leaf.URIs, func(u *url.URL) bool { return u.String() == ControlPlaneURI(cluster) }) {
+				return strangerError("its certificate is not that of the control plane of cluster " + cluster)
+			}
+		}
+		_, err := leaf.Verify(options)
 		return err
 	}, nil
 }

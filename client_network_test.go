@@ -99,7 +99,7 @@ func TestClientTLS(t *testing.T) {
 	_, err := newClient(t, entropy.ClientConfig{Server: srv.URL, Token: "secret"}).Status(t.Context())
 	wantError(t, err, entropy.CodeUnavailable, "not trusted", "ENTROPY_CA_FILE")
 	_, err = newClient(t, entropy.ClientConfig{Server: srv.URL, Token: "secret", CAPin: strings.Repeat("ab", 32)}).Status(t.Context())
-	wantError(t, err, entropy.CodeUnavailable, "pinned key")
+	wantError(t, err, entropy.CodeForbidden, "pinned key")
 	_, err = newClient(t, entropy.ClientConfig{Server: strings.Replace(srv.URL, "127.0.0.1", "localhost", 1), Token: "secret", CAPin: pin}).Status(t.Context())
 	wantError(t, err, entropy.CodeUnavailable, "not trusted") // the pin replaces the authority, not the name
 	if secrets.Load() != 0 {

@@ -18,8 +18,12 @@ var (
 
 // open starts a download, which the caller ends by closing the body.
 func (c *Client) open(ctx context.Context, path string) (*http.Response, error) {
+	return c.openQuery(ctx, path, nil)
+}
+
+func (c *Client) openQuery(ctx context.Context, path string, query url.Values) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	req, err := c.newRequest(ctx, call{method: "GET", path: path}, nil)
+	req, err := c.newRequest(ctx, call{method: "GET", path: path, query: query}, nil)
 	if err != nil {
 		cancel(nil)
 		return nil, err

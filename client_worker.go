@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -23,20 +22,7 @@ func (c *Client) worker(ctx context.Context, verb string, body, out any, wait ti
 // that the fabric knows needs no token.
 func (c *Client) Register(ctx context.Context, r Registration) (Registered, error) {
 	var reply Registered
-	req := call{method: "POST", path: "/v1/worker/register", body: r, out: &reply, mutates: true, repeatable: true}
-	if c.conf.Token == "" || c.conf.WorkerKey == "" {
-		err := c.call(ctx, req)
-		return reply, err
-	}
-	req.credential = c.conf.Token
-	req.header = http.Header{HeaderWorkerKey: {c.conf.WorkerKey}}
-	err := c.call(ctx, req)
-	if ErrorCode(err) == CodeUnauthorized {
-		req.credential, req.header = c.conf.WorkerKey, nil
-		if again := c.call(ctx, req); ErrorCode(again) != CodeUnauthorized {
-			return reply, again
-		}
-	}
+	err := c.introduce(ctx, call{method: "POST", path: "/v1/worker/register", body: r, out: &reply, mutates: true, repeatable: true})
 	return reply, err
 }
 

@@ -16,6 +16,14 @@ func NewDocument(entity string) Document {
 	switch kind, _ := SplitEntity(entity); kind {
 	case KindPolicy:
 		return new(Policy)
+	case KindArray:
+		return new(Array)
+	case KindSchedule:
+		return new(Schedule)
+	case KindToken:
+		return new(Token)
+	case KindEnrollment:
+		return new(Enrollment)
 	}
 	return nil
 }

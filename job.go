@@ -8,12 +8,12 @@ import (
 )
 
 // JobSpec is what a caller asks for. It never changes once submitted.
-// Exactly one of Command and Handler is set.
+// Either Command or Handler is set; with an Image the command may be left out.
 type JobSpec struct {
 	Name    string            `json:"name,omitempty"`    // for people; need not be unique
 	Command []string          `json:"command,omitempty"` // argv, run without a shell
 	Handler string            `json:"handler,omitempty"` // the name of a Go handler at the worker
-	Image   string            `json:"image,omitempty"`   // OCI image that the command runs in; needs a container runtime at the worker
+	Image   string            `json:"image,omitempty"`   // OCI image that the command runs in, or whose own command it is; needs a container runtime at the worker
 	Payload json.RawMessage   `json:"payload,omitempty"` // argument of the handler, at most MaxPayload bytes
 	Env     map[string]string `json:"env,omitempty"`     // added to the clean environment of the process
 	Cwd     string            `json:"cwd,omitempty"`     // absolute directory at the worker; "" means a fresh scratch directory
@@ -33,6 +33,8 @@ type JobSpec struct {
 
 	Inputs    []Input  `json:"inputs,omitempty"`    // files present in ENTROPY_INPUT_DIR before the process starts
 	Artifacts []string `json:"artifacts,omitempty"` // globs, relative to the working directory or the artifact directory
+
+	Checkpoint *CheckpointPolicy `json:"checkpoint,omitempty"` // nil: it saves no checkpoints
 
 	Retry      RetryPolicy `json:"retry,omitzero"`
 	Disconnect Disconnect  `json:"disconnect,omitzero"`
@@ -100,6 +102,7 @@ const (
 	MaxArgs        = 4096
 	MaxCommandSize = 128 << 10 // bytes of argv and environment together
 	MaxPayload     = 256 << 10 // bytes
+	MaxImage       = 512       // bytes
 	MaxLabels      = 64
 	MaxGlobs       = 256
 	MaxInputs      = 10_000
@@ -145,6 +148,8 @@ type Job struct {
 	SpecHash  string  `json:"spec_hash"`         // see SpecHash
 	Principal string  `json:"principal,omitempty"`
 
+	Array *ArraySummary `json:"-"` // only of the job that stands for an array; see Array.Job
+
 	Blocked          bool `json:"blocked,omitempty"`      // jobs of Spec.After have not all ended
 	PriorityNow      *int `json:"priority_now,omitempty"` // set by Reprioritize, in place of Spec.Priority
 	Held             bool `json:"held,omitempty"`
@@ -165,6 +170,9 @@ type Job struct {
 	Signal    string          `json:"signal,omitempty"`
 	Artifacts []Artifact      `json:"artifacts,omitempty"`
 	Result    json.RawMessage `json:"result,omitempty"` // what a Go handler returned, at most MaxResult bytes
+
+	Checkpoints       []Checkpoint `json:"checkpoints,omitempty"`        // the newest of those it saved, oldest first; none of a job that succeeded
+	CheckpointRefused string       `json:"checkpoint_refused,omitempty"` // why the first since the newest of Checkpoints was not saved
 
 	CreatedAt  time.Time  `json:"created_at"`
 	EligibleAt *time.Time `json:"eligible_at,omitempty"`
@@ -284,6 +292,15 @@ func (s *JobSpec) AckTimeoutOrDefault() time.Duration {
 	return orDefaultDuration(s.AckTimeout, DefaultAckTimeout)
 }
 
+// Retried reports whether the job takes up a retry slot: it is queued or runs
+// after an attempt that failed or was lost.
+func (j *Job) Retried() bool {
+	if j.State != Pending && j.State != Assigned && j.State != Running {
+		return false
+	}
+	return slices.ContainsFunc(j.Attempts, func(a Attempt) bool { return a.End == EndFailed || a.End == EndLost })
+}
+
 // LastAttempt returns the newest attempt, or nil.
 func (j *Job) LastAttempt() *Attempt {
 	if len(j.Attempts) == 0 {
@@ -345,6 +362,7 @@ type jobJSON struct {
 	Failures        int               `json:"failures"`
 	Losses          int               `json:"losses"`
 	Held            bool              `json:"held"`
+	Blocked         bool              `json:"blocked"`
 	CancelRequested bool              `json:"cancel_requested"`
 	AssignmentID    *AssignmentID     `json:"assignment_id"`
 	WorkerID        *WorkerID         `json:"worker_id"`
@@ -360,8 +378,11 @@ type jobJSON struct {
 	Artifacts       []Artifact        `json:"artifacts"`
 	Result          json.RawMessage   `json:"result"`
 	Attempts        []Attempt         `json:"attempts"`
+	Checkpoints     []Checkpoint      `json:"checkpoints"`
+	Refused         *string           `json:"checkpoint_refused"`
 	Excluded        []WorkerID        `json:"excluded"`
 	Principal       *string           `json:"principal"`
+	Array           *ArraySummary     `json:"array"`
 	Spec            *JobSpec          `json:"spec"`
 }
 
@@ -388,11 +409,12 @@ func (j *Job) MarshalJSON() ([]byte, error) {
 		ID: j.ID, Name: nullable(j.Spec.Name), State: j.State, Reason: nullable(j.Reason), Message: nullable(j.Message),
 		Queue: j.QueueName(), Tenant: j.TenantName(), Priority: j.Priority(), Labels: j.Spec.Labels,
 		Command: j.Spec.Command, Handler: nullable(j.Spec.Handler),
-		Attempt: j.Attempt, Failures: j.Failures, Losses: j.Losses, Held: j.Held, CancelRequested: j.CancelRequested,
+		Attempt: j.Attempt, Failures: j.Failures, Losses: j.Losses, Held: j.Held, Blocked: j.Blocked, CancelRequested: j.CancelRequested,
 		ExitCode: j.ExitCode, Signal: nullable(j.Signal), RetryOf: nullable(j.Spec.RetryOf),
 		CreatedAt: j.CreatedAt, EligibleAt: j.EligibleAt, StartedAt: j.StartedAt, FinishedAt: j.FinishedAt, RetryAt: j.RetryAt,
 		Version: j.Version, Artifacts: j.Artifacts, Result: j.Result, Attempts: j.Attempts, Excluded: j.Excluded,
-		Principal: nullable(j.Principal), Spec: &j.Spec,
+		Principal: nullable(j.Principal), Array: j.Array, Spec: &j.Spec,
+		Checkpoints: j.Checkpoints, Refused: nullable(j.CheckpointRefused),
 	}
 	if a := j.shown(); a != nil {
 		v.AssignmentID, v.WorkerID = nullable(a.AssignmentID), nullable(a.WorkerID)
@@ -409,12 +431,16 @@ func (j *Job) UnmarshalJSON(b []byte) error {
 	}
 	*j = Job{
 		ID: v.ID, Version: v.Version, State: v.State, Reason: value(v.Reason), Message: value(v.Message), Principal: value(v.Principal),
-		Held: v.Held, CancelRequested: v.CancelRequested, Attempt: v.Attempt, Failures: v.Failures, Losses: v.Losses,
+		Array: v.Array, Held: v.Held, Blocked: v.Blocked, CancelRequested: v.CancelRequested, Attempt: v.Attempt, Failures: v.Failures, Losses: v.Losses,
 		Excluded: v.Excluded, Attempts: v.Attempts, ExitCode: v.ExitCode, Signal: value(v.Signal), Artifacts: v.Artifacts, Result: v.Result,
 		CreatedAt: v.CreatedAt, EligibleAt: v.EligibleAt, StartedAt: v.StartedAt, FinishedAt: v.FinishedAt, RetryAt: v.RetryAt,
+		Checkpoints: v.Checkpoints, CheckpointRefused: value(v.Refused),
 	}
 	if v.Spec != nil {
 		j.Spec = *v.Spec
+	}
+	if v.Priority != j.Spec.Priority {
+		j.PriorityNow = &v.Priority
 	}
 	return nil
 }
@@ -424,10 +450,10 @@ type jobRecord Job
 
 // EncodeRecord returns the journal's record of j, without the spec, which
 // [Job.EncodeSpec] gives. Equal jobs have equal records, byte for byte.
-func (j *Job) EncodeRecord() ([]byte, error) { return json.Marshal((*jobRecord)(j)) }
+func (j *Job) EncodeRecord() ([]byte, error) { return encodeRecord((*jobRecord)(j)) }
 
 // EncodeSpec returns the journal's form of j.Spec.
-func (j *Job) EncodeSpec() ([]byte, error) { return json.Marshal(&j.Spec) }
+func (j *Job) EncodeSpec() ([]byte, error) { return encodeSpec(&j.Spec) }
 
 // DecodeJob rebuilds a job from what EncodeRecord and EncodeSpec returned.
 func DecodeJob(record, spec []byte) (*Job, error) {
@@ -438,9 +464,14 @@ func DecodeJob(record, spec []byte) (*Job, error) {
 	return j, json.Unmarshal(spec, &j.Spec)
 }
 
-// Matches reports whether a worker with these labels may run the job.
-func (s *JobSpec) Matches(labels map[string]string) bool {
-	for k, want := range s.Require {
+// Matches reports whether a worker with these labels may run the job, as far as
+// Require goes.
+func (s *JobSpec) Matches(labels map[string]string) bool { return carries(labels, s.Require) }
+
+func (n *Need) matches(labels map[string]string) bool { return carries(labels, n.Require) }
+
+func carries(labels, require map[string]string) bool {
+	for k, want := range require {
 		if got, ok := labels[k]; !ok || got != want {
 			return false
 		}

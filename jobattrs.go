@@ -37,6 +37,7 @@ type JobAttrs struct {
 	Usage        *Usage          `json:"usage,omitempty"`
 	SpoolID      string          `json:"spool_id,omitempty"`
 	CompletedSeq uint64          `json:"completion_seq,omitempty"`
+	Checkpoint   *Checkpoint     `json:"checkpoint,omitempty"`
 	Outcome      Outcome         `json:"outcome,omitempty"` // evidence: what the worker said
 	Answer       Verdict         `json:"answer,omitempty"`  // evidence: what it was told
 }

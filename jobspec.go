@@ -3,10 +3,10 @@ package entropy
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -15,7 +15,7 @@ import (
 // SpecHash returns the SHA-256 of the spec's JSON, hex: what makes two
 // submissions with one ID the same or a conflict.
 func (s *JobSpec) SpecHash() (string, error) {
-	b, err := json.Marshal(s)
+	b, err := encodeSpec(s)
 	if err != nil {
 		return "", Errorf(CodeInvalid, "the job spec is not valid JSON: %v", err)
 	}
@@ -31,6 +31,7 @@ func (s *JobSpec) Validate() error {
 	s.validatePlace(bad)
 	s.validateFiles(bad)
 	s.validateTime(bad)
+	s.validateCheckpoint(bad)
 	if len(problems) == 0 {
 		return nil
 	}
@@ -41,7 +42,7 @@ type report func(format string, args ...any)
 
 func (s *JobSpec) validateWork(bad report) {
 	switch {
-	case len(s.Command) == 0 && s.Handler == "":
+	case len(s.Command) == 0 && s.Handler == "" && s.Image == "": // an image has a command of its own
 		bad("there is no command; give one, as in: entropy submit -- echo hello")
 	case len(s.Command) > 0 && s.Handler != "":
 		bad("command and handler exclude each other")
@@ -70,11 +71,30 @@ func (s *JobSpec) validateWork(bad report) {
 	if s.Handler != "" {
 		s.id(bad, "handler", s.Handler)
 	}
+	s.validateImage(bad)
 	if len(s.Payload) > MaxPayload {
 		bad("payload has %d bytes, at most %d are allowed; ship large data with --input", len(s.Payload), MaxPayload)
 	}
 	if len(s.Name) > 256 || !utf8.ValidString(s.Name) {
 		bad("name must be UTF-8 of at most 256 bytes")
+	}
+}
+
+// imageReference is the grammar of an OCI image reference: a registry's host, a
+// path, a tag, a digest. Source: github.com/distribution/reference, regexp.go.
+var imageReference = regexp.MustCompile(`^(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?/)?` +
+	`[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*` +
+	`(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9A-Fa-f]{32,})?$`)
+
+func (s *JobSpec) validateImage(bad report) {
+	switch {
+	case s.Image == "":
+	case s.Handler != "":
+		bad("image and handler exclude each other: a Go handler runs in the worker's own process")
+	case len(s.Image) > MaxImage || !imageReference.MatchString(s.Image):
+		bad("image %q is not an image reference of at most %d bytes, as in docker.io/library/python:3.13", cut(s.Image), MaxImage)
+	case s.Cwd == "/":
+		bad("an image has its own root directory, so cwd cannot be /; name the directory that the job needs")
 	}
 }
 

@@ -49,6 +49,9 @@ const (
 	JobUnblocked        = "job.unblocked"    // its dependencies are met while its time is still ahead
 	JobLateFailure      = "job.late_failure" // a lost attempt turned out to have failed
 	JobEvidence         = "job.evidence"     // a completion that was judged and not applied
+
+	JobCheckpointed      = "job.checkpointed"       // its running attempt saved its state
+	JobCheckpointRefused = "job.checkpoint_refused" // a checkpoint was not saved: the first since the last that was
 )
 
 // JobEvent is one fact about a job, decoded.
@@ -77,4 +80,5 @@ const (
 	WorkerDrained        = "worker.drained"
 	WorkerResumed        = "worker.resumed"
 	WorkerWasQuarantined = "worker.quarantined"
+	WorkerProved         = "worker.proved" // on probation, a job of its ended well
 )

@@ -12,7 +12,7 @@ const JobSchema = 1
 
 // Envelope returns e in the one envelope. The journal adds Seq, EntityID and Version.
 func (e *JobEvent) Envelope() (Event, error) {
-	attrs, err := json.Marshal(&e.Attrs)
+	attrs, err := encodeAttrs(&e.Attrs)
 	if err != nil {
 		return Event{}, fmt.Errorf("encode %s: %w", e.Type, err)
 	}
@@ -45,7 +45,7 @@ func (j *Job) Apply(e JobEvent) error {
 	if err := j.admits(&e); err != nil {
 		return err
 	}
-	j.apply(e)
+	j.apply(&e)
 	j.State = next
 	j.Version++
 	return nil
@@ -66,6 +66,10 @@ func (j *Job) admits(e *JobEvent) error {
 			return fmt.Errorf("job %s: assignment %q, attempt %d after %d, is not new", j.ID, id, e.Attrs.Attempt, j.Attempt)
 		}
 		return nil
+	case JobCheckpointed, JobCheckpointRefused:
+		if j.Lease == nil || j.Lease.AssignmentID != id || !j.Lease.Acked || e.Type == JobCheckpointed && e.Attrs.Checkpoint == nil {
+			return fmt.Errorf("job %s: event %s names assignment %q, which may not save a checkpoint", j.ID, e.Type, id)
+		}
 	case JobStarted, JobReleased, JobLost, JobAttemptFailed, JobPreempted, JobPreemptRequested:
 		if j.Lease == nil || j.Lease.AssignmentID != id {
 			return fmt.Errorf("job %s: event %s names assignment %q, which holds no lease", j.ID, e.Type, id)
@@ -81,17 +85,24 @@ func (j *Job) admits(e *JobEvent) error {
 	return nil
 }
 
-func (j *Job) apply(e JobEvent) {
+// at returns the event's time for a state to keep: a pointer into the event would
+// keep all of it.
+func (e *JobEvent) at() *time.Time {
+	t := e.TS
+	return &t
+}
+
+func (j *Job) apply(e *JobEvent) {
 	a := &e.Attrs
 	switch e.Type {
 	case JobSubmitted:
 		j.Spec, j.SpecHash, j.Principal = *a.Spec, a.SpecHash, a.Principal
 		j.CreatedAt, j.Blocked = e.TS, a.Blocked
 		if a.State == Pending {
-			j.EligibleAt = &e.TS
+			j.EligibleAt = e.at()
 		}
 	case JobEligible:
-		j.EligibleAt, j.Blocked = &e.TS, false
+		j.EligibleAt, j.Blocked = e.at(), false
 	case JobAssigned:
 		j.applyAssigned(e)
 	case JobStarted:
@@ -120,6 +131,8 @@ func (j *Job) apply(e JobEvent) {
 		j.Message = a.Message
 	case JobPreemptRequested, JobHeld, JobUnheld, JobReprioritized, JobUnblocked:
 		j.applyFlag(e)
+	case JobCheckpointed, JobCheckpointRefused:
+		j.applyCheckpoint(e)
 	case JobLateFailure:
 		j.refund(a.AssignmentID)
 		j.count(a)
@@ -135,7 +148,7 @@ func (j *Job) apply(e JobEvent) {
 }
 
 // applyFlag follows an event that changes how the job is treated from now on.
-func (j *Job) applyFlag(e JobEvent) {
+func (j *Job) applyFlag(e *JobEvent) {
 	switch e.Type {
 	case JobPreemptRequested:
 		j.PreemptRequested = true
@@ -144,7 +157,7 @@ func (j *Job) applyFlag(e JobEvent) {
 	case JobUnheld:
 		j.Held, j.Message = false, ""
 		if j.State == Pending { // a wait by somebody's wish earns no place in the queue
-			j.EligibleAt = &e.TS
+			j.EligibleAt = e.at()
 		}
 	case JobReprioritized:
 		j.PriorityNow = e.Attrs.Priority
@@ -153,7 +166,7 @@ func (j *Job) applyFlag(e JobEvent) {
 	}
 }
 
-func (j *Job) applyAssigned(e JobEvent) {
+func (j *Job) applyAssigned(e *JobEvent) {
 	a := &e.Attrs
 	j.Attempt = a.Attempt
 	j.Lease = &Lease{AssignmentID: a.AssignmentID, WorkerID: a.WorkerID, Incarnation: a.Incarnation,
@@ -169,16 +182,17 @@ func (j *Job) applyAssigned(e JobEvent) {
 	}
 }
 
-func (j *Job) applyStarted(e JobEvent) {
+func (j *Job) applyStarted(e *JobEvent) {
 	j.Lease.Acked = true
 	j.LastAcked = e.Attrs.AssignmentID
-	j.attempt(e.Attrs.AssignmentID).StartedAt = &e.TS
+	at := e.at()
+	j.attempt(e.Attrs.AssignmentID).StartedAt = at
 	if j.StartedAt == nil {
-		j.StartedAt = &e.TS
+		j.StartedAt = at
 	}
 }
 
-func (j *Job) applyReattached(e JobEvent) {
+func (j *Job) applyReattached(e *JobEvent) {
 	a := &e.Attrs
 	j.revokeSuccessor(e)
 	j.refund(a.AssignmentID)
@@ -190,7 +204,7 @@ func (j *Job) applyReattached(e JobEvent) {
 	j.RetryAt, j.Message = nil, ""
 }
 
-func (j *Job) applyTerminal(e JobEvent) {
+func (j *Job) applyTerminal(e *JobEvent) {
 	a := &e.Attrs
 	if a.Late {
 		j.revokeSuccessor(e)
@@ -207,11 +221,14 @@ func (j *Job) applyTerminal(e JobEvent) {
 	}
 	j.Reason, j.Message = a.Reason, a.Message
 	j.ExitCode, j.Signal, j.Artifacts, j.Result = a.ExitCode, a.Signal, a.Artifacts, a.Result
-	j.FinishedAt, j.RetryAt, j.PreemptRequested, j.Blocked = &e.TS, nil, false, false
+	j.FinishedAt, j.RetryAt, j.PreemptRequested, j.Blocked = e.at(), nil, false, false
+	if e.Type == JobSucceeded {
+		j.Checkpoints, j.CheckpointRefused = nil, ""
+	}
 	j.exclude(a)
 }
 
-func terminalEnd(e JobEvent) AttemptEnd {
+func terminalEnd(e *JobEvent) AttemptEnd {
 	switch {
 	case e.Type == JobSucceeded:
 		return EndSucceeded
@@ -224,23 +241,23 @@ func terminalEnd(e JobEvent) AttemptEnd {
 }
 
 // endAttempt closes the attempt of the live lease and drops the lease.
-func (j *Job) endAttempt(e JobEvent, end AttemptEnd) {
+func (j *Job) endAttempt(e *JobEvent, end AttemptEnd) {
 	j.closeAttempt(e, end)
 	j.Lease, j.PreemptRequested = nil, false
 }
 
 // endLive closes whatever attempt holds the lease, for an event that names none.
-func (j *Job) endLive(e JobEvent, end AttemptEnd) {
+func (j *Job) endLive(e *JobEvent, end AttemptEnd) {
 	if t := j.attempt(j.Lease.AssignmentID); t.End == "" {
-		t.End, t.EndedAt, t.Reason, t.Message = end, &e.TS, e.Attrs.Reason, e.Attrs.Message
+		t.End, t.EndedAt, t.Reason, t.Message = end, e.at(), e.Attrs.Reason, e.Attrs.Message
 	}
 	j.Lease = nil
 }
 
-func (j *Job) closeAttempt(e JobEvent, end AttemptEnd) {
+func (j *Job) closeAttempt(e *JobEvent, end AttemptEnd) {
 	a := &e.Attrs
 	t := j.attempt(a.AssignmentID)
-	t.End, t.EndedAt = end, &e.TS
+	t.End, t.EndedAt = end, e.at()
 	t.Reason, t.Message, t.Counted, t.Late = a.Reason, a.Message, a.Counted, a.Late
 	t.ExitCode, t.Signal, t.Usage = a.ExitCode, a.Signal, a.Usage
 	if a.Outcome != "" {
@@ -256,10 +273,10 @@ func (j *Job) closeAttempt(e JobEvent, end AttemptEnd) {
 
 // revokeSuccessor ends the assignment that took over from a.AssignmentID and was
 // not ACKed yet.
-func (j *Job) revokeSuccessor(e JobEvent) {
+func (j *Job) revokeSuccessor(e *JobEvent) {
 	if j.Lease != nil && j.Lease.AssignmentID != e.Attrs.AssignmentID {
 		t := j.attempt(j.Lease.AssignmentID)
-		t.End, t.EndedAt, t.Reason = EndReleased, &e.TS, ReasonSuperseded
+		t.End, t.EndedAt, t.Reason = EndReleased, e.at(), ReasonSuperseded
 		j.Lease = nil
 	}
 }

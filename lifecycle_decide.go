@@ -33,8 +33,8 @@ func (j *Job) Decide(cmd JobCommand, now time.Time) (Decision, error) {
 // Next returns the job after the decision's events, leaving j as it is.
 func (j *Job) Next(events []JobEvent) (*Job, error) {
 	n := j.Clone()
-	for _, e := range events {
-		if err := n.Apply(e); err != nil {
+	for i := range events {
+		if err := n.Apply(events[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -52,6 +52,7 @@ type Submit struct {
 	Principal string
 	Operation string
 	Blocked   bool // a job of Spec.After has not ended as it should: Settle follows
+	Hold      bool // it begins held
 }
 
 func (c Submit) decide(j *Job, now time.Time) (Decision, error) {
@@ -66,7 +67,11 @@ func (c Submit) decide(j *Job, now time.Time) (Decision, error) {
 	if t := c.Spec.NotBefore; c.Blocked || t != nil && t.After(now) {
 		state = Scheduled
 	}
-	return one(JobSubmitted, now, JobAttrs{Spec: &c.Spec, SpecHash: c.SpecHash, State: state, Principal: c.Principal, Operation: c.Operation, Blocked: c.Blocked}), nil
+	d := one(JobSubmitted, now, JobAttrs{Spec: &c.Spec, SpecHash: c.SpecHash, State: state, Principal: c.Principal, Operation: c.Operation, Blocked: c.Blocked})
+	if c.Hold {
+		d.Events = append(d.Events, JobEvent{Type: JobHeld, TS: now})
+	}
+	return d, nil
 }
 
 // Assign grants a worker a lease on a pending job.
@@ -185,14 +190,20 @@ func (c Cancel) decide(j *Job, now time.Time) (Decision, error) {
 }
 
 // Wake asks what the mere passing of time has brought; see [Job.WakeAt].
-type Wake struct{}
+type Wake struct {
+	NoRetrySlot bool // as many jobs are being retried as may be: a backoff that is over changes nothing yet
+	Unsettled   bool // the wall clock was set and is not believed yet: no delay ends and no deadline passes (H-12)
+}
 
-func (Wake) decide(j *Job, now time.Time) (Decision, error) {
+func (c Wake) decide(j *Job, now time.Time) (Decision, error) {
 	due := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
 	if !due(j.WakeAt()) {
 		return Decision{}, nil
 	}
 	if due(value(j.Spec.NotAfter)) {
+		if c.Unsettled {
+			return Decision{}, nil
+		}
 		if j.State == Running {
 			return Decision{Stop: ReasonDeadline}, nil
 		}
@@ -200,8 +211,14 @@ func (Wake) decide(j *Job, now time.Time) (Decision, error) {
 	}
 	switch j.State {
 	case Scheduled:
+		if c.Unsettled {
+			return Decision{}, nil
+		}
 		return one(JobEligible, now, JobAttrs{}), nil
 	case Retrying:
+		if c.NoRetrySlot {
+			return Decision{}, nil
+		}
 		return one(JobRequeued, now, JobAttrs{}), nil
 	case Pending:
 		return one(JobFailed, now, JobAttrs{Reason: ReasonQueueTimeout, Message: "no worker took it within " + j.Spec.QueueTimeout.String()}), nil

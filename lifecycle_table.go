@@ -50,6 +50,8 @@ var JobTransitions = []Transition{
 	// Facts that leave the state as it is.
 	{Running, JobCancelRequested, Running, ""},
 	{Running, JobPreemptRequested, Running, "its worker is asked to end it, to make room"},
+	{Running, JobCheckpointed, Running, "the live attempt saved its state"},
+	{Running, JobCheckpointRefused, Running, "a checkpoint was not saved: the first since the last that was"},
 	{Scheduled, JobUnblocked, Scheduled, "its dependencies are met, its time is still ahead"},
 	{Scheduled, JobHeld, Scheduled, "it will not be assigned"},
 	{Pending, JobHeld, Pending, ""},
@@ -89,6 +91,7 @@ var JobEventTypes = []string{
 	JobSubmitted, JobEligible, JobAssigned, JobStarted, JobReleased, JobLost, JobRetrying, JobReattached,
 	JobAttemptFailed, JobPreempted, JobRequeued, JobSucceeded, JobFailed, JobCanceled,
 	JobCancelRequested, JobPreemptRequested, JobHeld, JobUnheld, JobReprioritized, JobUnblocked, JobLateFailure, JobEvidence,
+	JobCheckpointed, JobCheckpointRefused,
 }
 
 type stateEvent struct {

@@ -107,6 +107,11 @@ func eventFor(typ string, j *entropy.Job) entropy.JobEvent {
 			e.Attrs.AssignmentID = j.Lease.AssignmentID
 		}
 		e.Attrs.RetryAt = &at
+	case entropy.JobCheckpointed, entropy.JobCheckpointRefused:
+		if j.Lease != nil {
+			e.Attrs.AssignmentID = j.Lease.AssignmentID
+		}
+		e.Attrs.Message, e.Attrs.Checkpoint = "why", &entropy.Checkpoint{Seq: 1}
 	case entropy.JobReattached, entropy.JobLateFailure, entropy.JobEvidence, entropy.JobSucceeded:
 		e.Attrs.AssignmentID = j.LastAcked
 		e.Attrs.Late = typ == entropy.JobSucceeded && j.State != entropy.Running
@@ -141,6 +146,8 @@ func TestApplyChecksTheFence(t *testing.T) {
 		{entropy.Assigned, entropy.JobSucceeded, entropy.JobAttrs{AssignmentID: "a2", Late: true}},
 		{entropy.Assigned, entropy.JobReattached, entropy.JobAttrs{AssignmentID: "a2"}},
 		{entropy.Lost, entropy.JobReattached, entropy.JobAttrs{}},
+		{entropy.Running, entropy.JobCheckpointed, entropy.JobAttrs{AssignmentID: "a2", Checkpoint: &entropy.Checkpoint{Seq: 1}}},
+		{entropy.Running, entropy.JobCheckpointed, entropy.JobAttrs{AssignmentID: "a1"}},
 		{entropy.Retrying, entropy.JobLateFailure, entropy.JobAttrs{AssignmentID: "a7"}},
 		{entropy.Succeeded, entropy.JobEvidence, entropy.JobAttrs{AssignmentID: "a7"}},
 	} {
@@ -266,7 +273,7 @@ func writeWorkerDiagram(b *strings.Builder) {
 func seenAttrs() map[string]string {
 	count := make(map[string]int)
 	keys := make(map[string]map[string]int)
-	for seed := range uint64(800) {
+	for seed := range uint64(2000) {
 		r := newRandomJob(seededChooser{rand.New(rand.NewPCG(seed, 3))})
 		r.seen = func(e entropy.JobEvent) {
 			var m map[string]json.RawMessage

@@ -76,6 +76,9 @@ func (r *randomJob) drawSpec() entropy.JobSpec {
 	if r.pick(4) == 0 {
 		s.After = []entropy.Dependency{{Job: "up", On: oneOf(r, "", entropy.OnEnd)}}
 	}
+	if r.pick(3) > 0 {
+		s.Checkpoint = &entropy.CheckpointPolicy{Keep: r.pick(4), MaxSize: oneOf[int64](r, 0, 50)}
+	}
 	if r.pick(2) == 0 {
 		s.Resources = entropy.Resources{entropy.ResourceCPU: 1500, entropy.ResourceGPU: entropy.Unit / 2}
 	}
@@ -122,11 +125,16 @@ func (r *randomJob) command() entropy.JobCommand {
 	if r.job.Blocked && r.pick(3) == 0 {
 		return entropy.Settle{Open: r.pick(2)}
 	}
-	switch r.pick(20) {
+	if a := r.job.LastAcked; r.job.State == entropy.Retrying && r.pick(3) == 0 {
+		return r.completion(a, r.owner[a], message) // a late word
+	}
+	switch r.pick(21) {
 	case 0:
 		return entropy.Submit{Spec: r.spec, SpecHash: oneOf(r, r.hash, r.hash, "other"), Principal: "admin:t", Operation: oneOf(r, "", "op"), Blocked: len(r.spec.After) > 0}
 	case 14, 15, 16:
 		return r.wish(id, message)
+	case 20:
+		return r.checkpoint(id, message)
 	case 1, 2, 3:
 		next := entropy.AssignmentID(fmt.Sprintf("a%d", len(r.assignments)+1))
 		if r.pick(10) == 0 {
@@ -172,6 +180,15 @@ func (r *randomJob) wish(id entropy.AssignmentID, message string) entropy.JobCom
 		return entropy.Settle{Open: r.pick(2), Broken: oneOf(r, "", "", "", "job up failed"+message)}
 	}
 	return entropy.Preempt{AssignmentID: id, Message: message}
+}
+
+// checkpoint is what a worker says about a checkpoint.
+func (r *randomJob) checkpoint(id entropy.AssignmentID, message string) entropy.JobCommand {
+	if r.pick(2) == 0 {
+		return entropy.SaveCheckpoint{AssignmentID: id, WorkerID: r.owner[id], Seq: uint64(r.pick(9)), Manifest: entropy.CheckpointPart{SHA256: strings.Repeat(oneOf(r, "a", "b"), 64), Size: 7},
+			Size: oneOf[int64](r, 9, 90), Files: 2, Uploaded: 3}
+	}
+	return entropy.RefuseCheckpoint{AssignmentID: id, WorkerID: r.owner[id], Message: message}
 }
 
 // patientCommand keeps a job going round.
@@ -407,6 +424,23 @@ func (r *randomJob) checkState(t fataler, before entropy.State) {
 	}
 	if len(j.Attempts) > entropy.MaxAttemptsKept {
 		t.Fatalf("%d attempts kept", len(j.Attempts))
+	}
+	r.checkCheckpoints(t)
+}
+
+// checkCheckpoints checks that no more are kept than wanted, and that they lie in
+// the order in which a next attempt should prefer them.
+func (r *randomJob) checkCheckpoints(t fataler) {
+	t.Helper()
+	kept := r.job.Checkpoints
+	if len(kept) > r.job.Spec.Checkpoint.KeepOrDefault() || len(kept) > 0 && r.job.State == entropy.Succeeded {
+		t.Fatalf("state %s with %d checkpoints", r.job.State, len(kept))
+	}
+	for i := 1; i < len(kept); i++ {
+		a, b := kept[i-1], kept[i]
+		if a.Attempt > b.Attempt || a.Attempt == b.Attempt && a.Seq >= b.Seq {
+			t.Fatalf("checkpoint %d of attempt %d follows %d of attempt %d", b.Seq, b.Attempt, a.Seq, a.Attempt)
+		}
 	}
 }
 

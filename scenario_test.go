@@ -22,6 +22,7 @@ import (
 //	end A CAUSE [uncounted] [eligible=N] [nobody-left] [before=N]
 //	complete A OUTCOME [REASON] [exit=N] [by=WORKER] · reattach A [by=WORKER] [inc=N]
 //	hold · unhold · prioritize N · settle [open=N] [broken=WHY] · preempt A
+//	save A SEQ [size=N] [by=WORKER] [other] · refuse-checkpoint A WHY · checkpoints
 //	cancel · wake (at the time the job asks for) · tick D · attempts
 type scenario struct {
 	now     time.Time
@@ -127,6 +128,9 @@ func (s *scenario) command(f []string) error {
 	case "attempts":
 		s.attempts()
 		return nil
+	case "checkpoints":
+		s.checkpoints()
+		return nil
 	case "wake":
 		if at := s.job.WakeAt(); at.IsZero() {
 			return errors.New("the job wants no waking")
@@ -177,6 +181,15 @@ func (s *scenario) parse(verb string, args words) (entropy.JobCommand, error) {
 	case "end":
 		return entropy.EndLease{AssignmentID: id, Cause: entropy.Cause(rest[0]), Uncounted: rest.has("uncounted"),
 			Eligible: max(rest.number("eligible"), 1), NobodyLeft: rest.has("nobody-left"), Before: uint64(rest.number("before"))}, nil
+	case "save":
+		n, err := strconv.ParseUint(rest[0], 10, 64)
+		sum := strings.Repeat(rest[0][:1], 64)
+		if rest.has("other") {
+			sum = strings.Repeat("f", 64)
+		}
+		return entropy.SaveCheckpoint{AssignmentID: id, WorkerID: w, Seq: n, Manifest: entropy.CheckpointPart{SHA256: sum, Size: 9}, Size: int64(rest.number("size")), Files: 1}, err
+	case "refuse-checkpoint":
+		return entropy.RefuseCheckpoint{AssignmentID: id, WorkerID: w, Message: rest[0]}, nil
 	case "reattach":
 		return entropy.Reattach{AssignmentID: id, WorkerID: w, Incarnation: uint64(max(rest.number("inc"), 1)), TTL: 15 * time.Second}, nil
 	case "complete":
@@ -194,6 +207,9 @@ func (s *scenario) submit(a words) (entropy.JobCommand, error) {
 		Disconnect: entropy.Disconnect{Worker: a.value("worker", ""), LateResult: a.value("late", ""),
 			ReassignAfter: entropy.Duration(a.duration("reassign-after"))},
 		Preemptible: a.has("preemptible")}
+	if a.has("checkpoint") || a.number("keep") > 0 {
+		spec.Checkpoint = &entropy.CheckpointPolicy{Keep: a.number("keep"), MaxSize: int64(a.number("max-size"))}
+	}
 	if up := a.value("after", ""); up != "" {
 		spec.After = []entropy.Dependency{{Job: entropy.JobID(up)}}
 	}
@@ -307,6 +323,16 @@ func (s *scenario) state() string {
 		text += ", reason " + string(j.Reason)
 	}
 	return text
+}
+
+// checkpoints lists what the job may resume from, in the order of an assignment.
+func (s *scenario) checkpoints() {
+	for _, c := range s.job.ResumeFrom() {
+		fmt.Fprintf(&s.out, "    %d of attempt %d, %s\n", c.Seq, c.Attempt, c.AssignmentID)
+	}
+	if s.job.CheckpointRefused != "" {
+		fmt.Fprintf(&s.out, "    refused: %s\n", s.job.CheckpointRefused)
+	}
 }
 
 func (s *scenario) attempts() {

@@ -14,12 +14,23 @@ import (
 // [CodeOverloaded], [CodeUnavailable] or, for calls that change something,
 // [CodeUnknown] (it may have happened: repeat it with the same identifiers) and
 // [CodeDiskFull]. Further codes are named at each method.
+//
+// Where a method takes a JobID it takes an array's as well: Job and Wait return
+// the job that stands for the array; Cancel, Hold, Release and Prioritize act on
+// every member that has not ended; Retry makes a new array of the members that did
+// not succeed, or of all when all did. Logs and artifacts are the members'.
 type Service interface {
 	// Submit accepts jobs. The answer has one result per submission, in order;
 	// a result with an Error was not accepted and harmed no other. At most
 	// MaxBatch submissions. Repeating a submission with the same ID or key and
 	// the same spec returns the job that already exists.
 	// Item codes: CodeInvalid, CodeConflict.
+	//
+	// A call in which any submission is Atomic, makes an array or waits for other
+	// jobs is carried out as a whole: an error is the call's, and then nothing was
+	// accepted. Jobs may wait for others of the same call. CodeInvalid names jobs that
+	// wait for each other, CodeNotFound one that is waited for and does not exist,
+	// CodeTooLarge what is beyond MaxArray or MaxGroup.
 	Submit(ctx context.Context, subs []Submission) ([]SubmitResult, error)
 	// Job returns one job. CodeNotFound.
 	Job(ctx context.Context, id JobID) (*Job, error)
@@ -33,6 +44,18 @@ type Service interface {
 	// Its ID is derived from op.ID, so that repeating the call is harmless.
 	// CodeNotFound; CodeConflict when the job has not ended.
 	Retry(ctx context.Context, id JobID, op Operation) (*Job, error)
+	// Hold keeps a job from being assigned until Release; what runs goes on.
+	// Repeating it is harmless. CodeNotFound; CodeConflict when the job has ended.
+	Hold(ctx context.Context, id JobID, op Operation) (*Job, error)
+	// Release ends a hold. CodeNotFound; CodeConflict when the job has ended.
+	Release(ctx context.Context, id JobID, op Operation) (*Job, error)
+	// Prioritize gives a job another priority. CodeInvalid; CodeNotFound;
+	// CodeConflict when the job has ended.
+	Prioritize(ctx context.Context, id JobID, priority int, op Operation) (*Job, error)
+	// Bulk carries out one verb on every job that a filter selects, a page at a
+	// time: call again with Next as the filter's cursor until it is empty. Each item
+	// has its own outcome. CodeInvalid; see [BulkRequest].
+	Bulk(ctx context.Context, r BulkRequest) (BulkReply, error)
 	// Wait blocks until every named job is terminal, or max has passed, and
 	// returns those that are terminal by then. At most MaxBatch IDs. CodeNotFound.
 	Wait(ctx context.Context, ids []JobID, max time.Duration) ([]*Job, error)
@@ -54,6 +77,14 @@ type Service interface {
 	Workers(ctx context.Context) ([]WorkerInfo, error)
 	// SetWorker drains, resumes or quarantines a worker. CodeNotFound.
 	SetWorker(ctx context.Context, id WorkerID, mode WorkerMode, op Operation) (WorkerInfo, error)
+	// Policy returns how the fabric chooses among its jobs.
+	Policy(ctx context.Context) (Policy, error)
+	// SetPolicy replaces the policy. Its Version must be that of the policy it was
+	// made from; else CodeConflict. CodeInvalid.
+	SetPolicy(ctx context.Context, p Policy, op Operation) (Policy, error)
+	// Explain says why a job is where it is and what would change that. CodeNotFound.
+	Explain(ctx context.Context, id JobID) (Explanation, error)
+	ScheduleService
 	// Status returns the state of the control plane at a glance.
 	Status(ctx context.Context) (Status, error)
 }
@@ -97,13 +128,11 @@ type WorkerService interface {
 	AppendLog(ctx context.Context, u LogUpload, p []byte) (stored int64, err error)
 	// OpenBlob returns the content of a job's input, which the caller closes. CodeNotFound.
 	OpenBlob(ctx context.Context, sha256 string) (io.ReadCloser, error)
+	CheckpointService
 	// Leave announces a planned stop of the agent. With Final, the worker leaves
 	// the fleet; else its leases stay to their end.
 	Leave(ctx context.Context, r LeaveRequest) error
 }
-
-// MaxBatch bounds the items of one batch call.
-const MaxBatch = 1000
 
 // Operation makes a mutating call idempotent: the same ID by the same principal
 // is carried out once. An empty ID means that the caller will not repeat it.
@@ -112,17 +141,21 @@ type Operation struct {
 	Reason string `json:"reason,omitempty"` // for people, recorded with the event
 }
 
-// Submission is one job to accept.
+// Submission is one job, or one array of jobs, to accept.
 type Submission struct {
 	ID             JobID   `json:"id,omitempty"`              // chosen by the caller, or empty
 	IdempotencyKey string  `json:"idempotency_key,omitempty"` // an alternative to ID
 	Spec           JobSpec `json:"spec"`
+
+	Array  *ArraySpec `json:"array,omitempty"`  // makes it an array of jobs like Spec
+	Hold   bool       `json:"hold,omitempty"`   // it starts its life held: see Hold
+	Atomic bool       `json:"atomic,omitempty"` // accept all submissions of the call or none
 }
 
 // SubmitResult is the outcome of one submission.
 type SubmitResult struct {
-	ID      JobID  `json:"id,omitempty"`
-	Created bool   `json:"created"` // false: the job existed already, with the same spec
+	ID      JobID  `json:"id,omitempty"` // of an array: the array's
+	Created bool   `json:"created"`      // false: the job existed already, with the same spec
 	Error   *Error `json:"error,omitempty"`
 }
 
@@ -130,7 +163,9 @@ type SubmitResult struct {
 type JobFilter struct {
 	States []State           `json:"states,omitempty"`
 	Queue  string            `json:"queue,omitempty"`
+	Tenant string            `json:"tenant,omitempty"`
 	Name   string            `json:"name,omitempty"`
+	Array  JobID             `json:"array,omitempty"` // the members of this array
 	Labels map[string]string `json:"labels,omitempty"`
 	Limit  int               `json:"limit,omitempty"`  // 0 means 100, at most MaxBatch
 	Cursor string            `json:"cursor,omitempty"` // Next of the page before
@@ -243,6 +278,8 @@ type Registered struct {
 	LeaseTTL    Duration      `json:"lease_ttl"`
 	Heartbeat   Duration      `json:"heartbeat"` // interval
 	Held        []HeldVerdict `json:"held,omitempty"`
+	// Gossip says how to take part in gossip; nil when the control plane does not.
+	Gossip *Gossip `json:"gossip,omitempty"`
 }
 
 // HeldVerdict says what to do with an assignment that the worker still holds.
@@ -273,8 +310,9 @@ type Assignment struct {
 	TTL          Duration     `json:"ttl"`         // of the lease
 	AckTimeout   Duration     `json:"ack_timeout"` // ACK within this, or it is released
 	Revoked      bool         `json:"revoked,omitempty"`
-	Resources    Resources    `json:"resources,omitempty"` // held by the attempt beside one slot
-	GPUs         []GPUShare   `json:"gpus,omitempty"`      // the GPUs it owns: CUDA_VISIBLE_DEVICES
+	Resources    Resources    `json:"resources,omitempty"`   // held by the attempt beside one slot
+	GPUs         []GPUShare   `json:"gpus,omitempty"`        // the GPUs it owns: CUDA_VISIBLE_DEVICES
+	Checkpoints  []Checkpoint `json:"checkpoints,omitempty"` // what it may resume from, the best first
 	Spec         JobSpec      `json:"spec"`
 }
 

@@ -20,6 +20,8 @@ const (
 )
 
 const (
+	// MaxBatch bounds the items of one batch call.
+	MaxBatch = 1000
 	// MaxWait bounds one long poll. A longer wait is made of several.
 	MaxWait = 60 * time.Second
 	// MaxLogPiece bounds the body of one log upload, in bytes.
@@ -37,6 +39,13 @@ type SubmitBatch struct {
 // SubmitResults answers a [SubmitBatch], one result per submission, in order.
 type SubmitResults struct {
 	Results []SubmitResult `json:"results"`
+}
+
+// PriorityRequest is the body of a change of priority.
+type PriorityRequest struct {
+	Priority int    `json:"priority"`
+	ID       string `json:"operation_id,omitempty"` // as Operation.ID
+	Reason   string `json:"reason,omitempty"`
 }
 
 // WaitRequest is the body of a wait for several jobs.

@@ -11,15 +11,18 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors"
+	"github.com/entropy-fabric/entropy/entropytest"
 )
 
 // memory is a journal without a disk: what a real one does, at once. Its fields
 // below fail may be set to make it misbehave.
 type memory struct {
+	entropytest.Queries
 	mu       sync.Mutex
 	taps     []func([]entropy.Change)
 	jobs     map[entropy.JobID]*entropy.Job
 	workers  map[entropy.WorkerID]*entropy.Worker
+	docs     map[string]entropy.Document
 	ops      map[string]*entropy.OperationRecord
 	claims   map[entropy.WorkerID]claim
 	events   []entropy.Event
@@ -40,16 +43,24 @@ type claim struct {
 }
 
 func newMemory() *memory {
-	return &memory{jobs: map[entropy.JobID]*entropy.Job{}, workers: map[entropy.WorkerID]*entropy.Worker{},
+	m := &memory{jobs: map[entropy.JobID]*entropy.Job{}, workers: map[entropy.WorkerID]*entropy.Worker{}, docs: map[string]entropy.Document{},
 		ops: map[string]*entropy.OperationRecord{}, claims: map[entropy.WorkerID]claim{}, fatal: make(chan struct{})}
+	return m.answering()
+}
+
+// answering gives m its queries.
+func (m *memory) answering() *memory {
+	m.Each = func(f func(*entropy.Job) error) error { return m.each(f, func(*entropy.Job) bool { return true }) }
+	return m
 }
 
 // restart returns a journal with the same content and no taps.
 func (m *memory) restart() *memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return &memory{jobs: maps.Clone(m.jobs), workers: maps.Clone(m.workers), ops: maps.Clone(m.ops), claims: maps.Clone(m.claims),
+	next := &memory{jobs: maps.Clone(m.jobs), workers: maps.Clone(m.workers), docs: maps.Clone(m.docs), ops: maps.Clone(m.ops), claims: maps.Clone(m.claims),
 		events: slices.Clone(m.events), liveness: m.liveness, fatal: make(chan struct{})}
+	return next.answering()
 }
 
 func (m *memory) Append(_ context.Context, changes ...entropy.Change) (entropy.Position, error) {
@@ -80,6 +91,20 @@ func (m *memory) Append(_ context.Context, changes ...entropy.Change) (entropy.P
 	return m.position(), nil
 }
 
+// set makes the journal misbehave from now on; nil ends that.
+func (m *memory) set(fail func(entropy.Change) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail = fail
+}
+
+// watch calls f at every append.
+func (m *memory) watch(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.taps = append(m.taps, func([]entropy.Change) { f() })
+}
+
 func (m *memory) check(ch *entropy.Change) error {
 	if m.fail != nil {
 		if err := m.fail(*ch); err != nil {
@@ -95,6 +120,10 @@ func (m *memory) check(ch *entropy.Change) error {
 	case *entropy.Worker:
 		if w := m.workers[s.ID]; w != nil {
 			have = w.Version
+		}
+	case entropy.Document:
+		if d := m.docs[ch.Entity]; d != nil {
+			_, have = d.Entity()
 		}
 	}
 	if have != ch.Expected {
@@ -115,6 +144,8 @@ func (m *memory) store(ch *entropy.Change) {
 	switch s := ch.State.(type) {
 	case *entropy.Worker:
 		m.workers[s.ID] = s
+	case entropy.Document:
+		m.docs[ch.Entity] = s
 	case *entropy.Job:
 		m.jobs[s.ID] = s
 		if l := s.Lease; l != nil && ch.Events[len(ch.Events)-1].Type == entropy.JobAssigned {
@@ -181,6 +212,41 @@ func (m *memory) Workers(context.Context) ([]*entropy.Worker, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Collect(maps.Values(m.workers)), nil
+}
+
+func (m *memory) Retried(context.Context) (map[string]int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := make(map[string]int)
+	for _, j := range m.jobs {
+		if j.Retried() {
+			n[j.QueueName()]++
+		}
+	}
+	return n, nil
+}
+
+func (m *memory) Document(_ context.Context, entity string) (entropy.Document, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := m.docs[entity]; d != nil {
+		return d, nil
+	}
+	return nil, entropy.Errorf(entropy.CodeNotFound, "there is no %s", entity)
+}
+
+func (m *memory) Documents(_ context.Context, kind string, f func(entropy.Document) error) error {
+	m.mu.Lock()
+	docs := maps.Clone(m.docs)
+	m.mu.Unlock()
+	for _, entity := range slices.Sorted(maps.Keys(docs)) {
+		if k, _ := entropy.SplitEntity(entity); k == kind {
+			if err := f(docs[entity]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (m *memory) Leases(_ context.Context, w entropy.WorkerID) ([]entropy.Held, error) {

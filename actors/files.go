@@ -184,5 +184,8 @@ func (s *System) Status(context.Context) (entropy.Status, error) {
 	if st.ReadOnly {
 		st.Alarms = append(st.Alarms, "the disk of the control plane is full: it answers and renews leases, and records nothing")
 	}
+	if why := s.clock.Alarm(); why != "" {
+		st.Alarms = append(st.Alarms, why)
+	}
 	return st, nil
 }

@@ -33,6 +33,16 @@ func (p *jobPort) Offer(id entropy.JobID, lease entropy.Assign, claim uint64, re
 		}})
 }
 
+// Preempt implements scheduler.Jobs.
+func (p *jobPort) Preempt(id entropy.JobID, cmd entropy.Preempt) {
+	p.s.jobs.Tell(string(id), &job.Command{Cmd: cmd})
+}
+
+// Look implements scheduler.Jobs.
+func (p *jobPort) Look(ctx context.Context, id entropy.JobID) (*entropy.Job, error) {
+	return p.s.cfg.Journal.Job(ctx, id)
+}
+
 // Renew implements fleet.Jobs.
 func (p *jobPort) Renew(h entropy.Held, w *entropy.Worker, at time.Duration, replyTo es.Ref) {
 	p.s.jobs.Tell(string(h.JobID), &job.Renew{Held: h, WorkerID: w.ID, Incarnation: w.Incarnation, At: at, ReplyTo: replyTo,
@@ -87,7 +97,7 @@ func (p *jobPort) LastClaim(ctx context.Context, w entropy.WorkerID) (incarnatio
 func (p *jobPort) Claim(ctx context.Context, w *entropy.Worker, r entropy.ClaimRequest) ([]*entropy.Job, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Wait.D()+decideWithin)
 	defer cancel()
-	q := p.s.scheduler.Ask(ctx, &scheduler.Claim{Worker: scheduler.Worker{ID: w.ID, Labels: w.Labels, Handlers: w.Handlers},
+	q := p.s.scheduler.Ask(ctx, &scheduler.Claim{Worker: w.ID,
 		Incarnation: r.Incarnation, Seq: r.ClaimSeq, Want: r.Want, Wait: r.Wait.D(), Idle: !w.Schedulable()})
 	v, err := q.Await(ctx)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/es"
 )
 
 // Journal is what the system needs of the journal. Its methods are safe for
@@ -23,6 +24,12 @@ type Journal interface {
 	Events(ctx context.Context, f entropy.EventFilter) (entropy.EventPage, error)
 	Counts(ctx context.Context) (map[entropy.State]int64, error)
 	Workers(ctx context.Context) ([]*entropy.Worker, error)
+	// Retried returns how many jobs take up a retry slot, by queue.
+	Retried(ctx context.Context) (map[string]int, error)
+	// Document returns a document, or CodeNotFound.
+	Document(ctx context.Context, entity string) (entropy.Document, error)
+	// Documents calls f with every document of a kind, by ID.
+	Documents(ctx context.Context, kind string, f func(entropy.Document) error) error
 	// Leases returns the assignments that hold a lease at a worker.
 	Leases(ctx context.Context, w entropy.WorkerID) ([]entropy.Held, error)
 	// LastClaim returns a worker's newest claim and the set it was granted.
@@ -37,6 +44,21 @@ type Journal interface {
 	EachLeased(ctx context.Context, f func(*entropy.Job) error) error
 	// EachWake calls f for every job whose WakeAt is set.
 	EachWake(ctx context.Context, f func(id entropy.JobID, at time.Time) error) error
+
+	// CountJobs returns how many jobs a filter selects, whatever its Limit and Cursor.
+	CountJobs(ctx context.Context, f entropy.JobFilter) (int64, error)
+	// States returns the state of each of the jobs that exist.
+	States(ctx context.Context, ids []entropy.JobID) (map[entropy.JobID]entropy.State, error)
+	// Members returns how the members of an array stand; the zero tally without any.
+	Members(ctx context.Context, array entropy.JobID) (entropy.ArrayTally, error)
+	// Dependents returns the jobs whose specs name a job or an array in After, the
+	// oldest first, at most limit.
+	Dependents(ctx context.Context, id entropy.JobID, limit int) ([]entropy.JobID, error)
+	// EachBlocked calls f for every job that waits for others: its ID and Spec are set.
+	EachBlocked(ctx context.Context, f func(*entropy.Job) error) error
+	// EachOpenArray calls f for every array with members that have not ended, with
+	// their number.
+	EachOpenArray(ctx context.Context, f func(id entropy.JobID, open int) error) error
 
 	SaveLiveness(ctx context.Context, l Liveness) error
 	LoadLiveness(ctx context.Context) (Liveness, error)
@@ -73,16 +95,22 @@ type Store interface {
 type Config struct {
 	Journal Journal
 	Store   Store
+	// Checkpoints keeps the checkpoints of jobs. Nil means that none are saved.
+	Checkpoints CheckpointStore
 
 	// LeaseTTL is how long a worker may be silent before its jobs are lost. 0
 	// means 15 s.
 	LeaseTTL time.Duration
 	// Heartbeat is the interval at which workers report. 0 means a third of LeaseTTL.
 	Heartbeat time.Duration
-	// AgingStep is the wait that makes up for one step of priority. 0 means 1 min.
-	AgingStep time.Duration
 	// MaxResident is how many idle jobs may stay in memory. 0 means 20,000.
 	MaxResident int
+
+	// Shards is how many parts, each with a lock, the directory of the jobs' actors
+	// has. 0 means 32.
+	Shards int
+	// Conductor makes a run repeatable, for the seeded harness. Nil means none.
+	Conductor es.Conductor
 
 	Version string
 	Now     func() time.Time // nil means time.Now

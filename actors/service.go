@@ -24,12 +24,15 @@ func (s *System) Submit(ctx context.Context, subs []entropy.Submission) ([]entro
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
+	if entropy.Grouped(subs) {
+		return s.submitGroup(ctx, subs)
+	}
 	principal := entropy.PrincipalFrom(ctx).String()
 	results := make([]entropy.SubmitResult, len(subs))
 	questions := make([]es.Question, len(subs))
 	asked := make([]bool, len(subs))
 	for i := range subs {
-		cmd, id, err := s.submission(&subs[i], principal)
+		cmd, id, err := s.submission(ctx, &subs[i], principal)
 		if err != nil {
 			results[i].Error = entropy.AsError(err)
 			continue
@@ -52,34 +55,69 @@ func (s *System) Submit(ctx context.Context, subs []entropy.Submission) ([]entro
 }
 
 // submission checks one submission and returns the command and the job's ID.
-func (s *System) submission(sub *entropy.Submission, principal string) (*job.Command, entropy.JobID, error) {
-	id, fresh := sub.ID, false
-	switch {
-	case id != "" && sub.IdempotencyKey != "":
-		return nil, "", entropy.Errorf(entropy.CodeInvalid, "a submission has an id or an idempotency_key, not both")
-	case id != "":
-		if err := entropy.ValidateID("job id", string(id)); err != nil {
-			return nil, "", err
-		}
-		fresh = madeJustNow(string(id), s.cfg.Now())
-	case len(sub.IdempotencyKey) > 256:
-		return nil, "", entropy.Errorf(entropy.CodeInvalid, "idempotency_key has %d bytes, at most 256 are allowed", len(sub.IdempotencyKey))
-	case sub.IdempotencyKey != "":
-		id = derivedID("submit", principal, sub.IdempotencyKey)
-	default:
-		id, fresh = entropy.JobID(entropy.NewID()), true
-	}
-	if err := sub.Spec.Validate(); err != nil {
+func (s *System) submission(ctx context.Context, sub *entropy.Submission, principal string) (*job.Command, entropy.JobID, error) {
+	id, fresh, err := s.submissionID(sub, principal)
+	if err != nil {
 		return nil, "", err
 	}
+	if err := firstError(sub.Spec.Validate(), s.graceFits(&sub.Spec)); err != nil {
+		return nil, "", err
+	}
+	if sub.Spec.Array != nil {
+		return nil, "", entropy.Errorf(entropy.CodeInvalid, "spec.array is set by the fabric").WithHint("submit an array with the field array beside spec")
+	}
+	if sub.ID != "" && !fresh {
+		if err := s.notAnArray(ctx, id); err != nil {
+			return nil, "", err
+		}
+	}
 	if missing := s.missingInputs(&sub.Spec); missing != "" {
-		return nil, "", entropy.Errorf(entropy.CodeInvalid, "input %q is not stored", missing).WithHint("upload its content with PUT /v1/blobs/{sha256} first")
+		return nil, "", inputNotStored(missing)
 	}
 	hash, err := sub.Spec.SpecHash()
 	if err != nil {
 		return nil, "", err
 	}
-	return &job.Command{Fresh: fresh, Cmd: entropy.Submit{Spec: cloneSpec(&sub.Spec), SpecHash: hash, Principal: principal, Operation: sub.IdempotencyKey}}, id, nil
+	return &job.Command{Fresh: fresh, Cmd: entropy.Submit{Spec: cloneSpec(&sub.Spec), SpecHash: hash, Principal: principal, Operation: sub.IdempotencyKey, Hold: sub.Hold}}, id, nil
+}
+
+// submissionID returns the ID of what is submitted, and whether it was made just now.
+func (s *System) submissionID(sub *entropy.Submission, principal string) (id entropy.JobID, fresh bool, err error) {
+	switch {
+	case sub.ID != "" && sub.IdempotencyKey != "":
+		return "", false, entropy.Errorf(entropy.CodeInvalid, "a submission has an id or an idempotency_key, not both")
+	case sub.ID != "":
+		return sub.ID, madeJustNow(string(sub.ID), s.cfg.Now()), entropy.ValidateID("job id", string(sub.ID))
+	case len(sub.IdempotencyKey) > 256:
+		return "", false, entropy.Errorf(entropy.CodeInvalid, "idempotency_key has %d bytes, at most 256 are allowed", len(sub.IdempotencyKey))
+	case sub.IdempotencyKey != "":
+		return derivedID("submit", principal, sub.IdempotencyKey), false, nil
+	}
+	return entropy.JobID(entropy.NewID()), true, nil
+}
+
+func inputNotStored(path string) error {
+	return entropy.Errorf(entropy.CodeInvalid, "input %q is not stored", path).WithHint("upload its content with PUT /v1/blobs/{sha256} first")
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// graceFits refuses a job that its worker must end before its lease can end, and
+// that wants more time to end than a third of the lease: after a cut of a moment
+// it would be ended for nothing.
+func (s *System) graceFits(spec *entropy.JobSpec) error {
+	if most := s.cfg.LeaseTTL / 3; spec.Disconnect.Worker == entropy.DisconnectStop && spec.Grace.D() > most {
+		return entropy.Errorf(entropy.CodeInvalid, "grace is %s; with disconnect.worker stop it may be at most a third of the lease, %s", spec.Grace, most).
+			WithHint("shorten the grace, or let the control plane grant longer leases with --lease-ttl")
+	}
+	return nil
 }
 
 // cloneSpec returns a copy that shares nothing with the caller's: the job keeps it.
@@ -91,6 +129,10 @@ func cloneSpec(s *entropy.JobSpec) entropy.JobSpec {
 	c.Resources, c.After, c.AnyOf = maps.Clone(s.Resources), slices.Clone(s.After), slices.Clone(s.AnyOf)
 	for i, alt := range c.AnyOf {
 		c.AnyOf[i] = entropy.Need{Require: maps.Clone(alt.Require), Resources: maps.Clone(alt.Resources)}
+	}
+	if s.Checkpoint != nil {
+		p := *s.Checkpoint
+		c.Checkpoint = &p
 	}
 	if s.NotBefore != nil {
 		at := *s.NotBefore
@@ -159,7 +201,7 @@ func (s *System) writable() error {
 
 // Job implements entropy.Service.
 func (s *System) Job(ctx context.Context, id entropy.JobID) (*entropy.Job, error) {
-	return s.cfg.Journal.Job(ctx, id)
+	return s.seen(ctx, id)
 }
 
 // Jobs implements entropy.Service.
@@ -167,35 +209,13 @@ func (s *System) Jobs(ctx context.Context, f entropy.JobFilter) (entropy.JobPage
 	return s.cfg.Journal.Jobs(ctx, f)
 }
 
-// Cancel implements entropy.Service.
-func (s *System) Cancel(ctx context.Context, id entropy.JobID, op entropy.Operation) (*entropy.Job, error) {
-	record, done, err := s.operation(ctx, op, "cancel", entropy.Entity(entropy.KindJob, string(id)))
-	if err != nil || done {
-		return s.jobUnless(ctx, id, err)
-	}
-	if _, err := s.existing(ctx, id); err != nil {
-		return nil, err
-	}
-	out, err := s.command(ctx, id, &job.Command{Operation: record, Cmd: entropy.Cancel{Message: op.Reason, Operation: op.ID}})
-	if err != nil {
-		return nil, err
-	}
-	return out.Job.Clone(), nil // the actor's own may not be changed
-}
-
-func (s *System) jobUnless(ctx context.Context, id entropy.JobID, err error) (*entropy.Job, error) {
-	if err != nil {
-		return nil, err
-	}
-	return s.cfg.Journal.Job(ctx, id)
-}
-
 // existing returns the job, so that a command to an unknown one makes nothing.
 func (s *System) existing(ctx context.Context, id entropy.JobID) (*entropy.Job, error) {
-	if err := entropy.ValidateID("job id", string(id)); err != nil {
-		return nil, err
+	j, err := s.seen(ctx, id)
+	if err == nil && j.Array != nil {
+		return nil, entropy.Errorf(entropy.CodeNotFound, "%s is an array of %d jobs", id, j.Array.Count).WithHint("name one of them, as in %s", entropy.MemberID(id, j.Array.First))
 	}
-	return s.cfg.Journal.Job(ctx, id)
+	return j, err
 }
 
 // operation looks up an operation id. Done says that it was carried out already;
@@ -225,20 +245,23 @@ func (s *System) operation(ctx context.Context, op entropy.Operation, verb, enti
 
 // Retry implements entropy.Service.
 func (s *System) Retry(ctx context.Context, id entropy.JobID, op entropy.Operation) (*entropy.Job, error) {
-	old, err := s.existing(ctx, id)
+	old, err := s.seen(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	if !old.State.Terminal() {
-		return nil, entropy.Errorf(entropy.CodeConflict, "job %s is %s; only an ended job can be retried", id, old.State).WithHint("cancel it first, or wait")
+		return nil, notEnded(old)
 	}
-	sub := entropy.Submission{Spec: old.Spec}
-	sub.Spec.RetryOf = id
-	sub.Spec.NotBefore, sub.Spec.NotAfter = nil, nil // they belong to the old job's time
 	if op.ID != "" {
 		if err := entropy.ValidateID("operation id", op.ID); err != nil {
 			return nil, err
 		}
+	}
+	if old.Array != nil {
+		return s.retryArray(ctx, id, op)
+	}
+	sub := entropy.Submission{Spec: retried(old)}
+	if op.ID != "" {
 		sub.ID = derivedID("retry", entropy.PrincipalFrom(ctx).String(), op.ID)
 	}
 	results, err := s.Submit(ctx, []entropy.Submission{sub})
@@ -278,7 +301,7 @@ func (s *System) Wait(ctx context.Context, ids []entropy.JobID, limit time.Durat
 func (s *System) waitOne(ctx context.Context, id entropy.JobID) (*entropy.Job, error) {
 	for {
 		rung, quit := s.bell.listen(entropy.Entity(entropy.KindJob, string(id)))
-		j, err := s.existing(context.WithoutCancel(ctx), id)
+		j, err := s.seen(context.WithoutCancel(ctx), id)
 		if err != nil || j.State.Terminal() || ctx.Err() != nil {
 			quit()
 			return j, err

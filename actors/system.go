@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/clock"
+	"github.com/entropy-fabric/entropy/actors/cron"
 	"github.com/entropy-fabric/entropy/actors/es"
 	"github.com/entropy-fabric/entropy/actors/fleet"
 	"github.com/entropy-fabric/entropy/actors/job"
@@ -24,12 +26,22 @@ type System struct {
 	jobs      *es.Shards
 	scheduler es.Ref
 	waker     es.Ref
+	settler   es.Ref
+	cron      es.Ref
+	clock     *clock.Clock // of all that names a time of day
+	graph     *graph
 	registry  *fleet.Registry
 	listening *fleet.Listening
 	sessions  sessions
 
-	tally *tally
-	bell  *bell
+	tally   *tally
+	retries *retries
+	policy  atomic.Pointer[entropy.Policy]
+	bell    *bell
+	gossip  atomic.Pointer[entropy.Gossip]
+
+	saving checkpointLocks
+	saved  *savedLiveness
 
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
@@ -67,9 +79,26 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 	}
 	s := &System{
 		cfg: cfg, started: cfg.Now(), tally: newTally(counts), bell: newBell(), done: make(chan struct{}),
-		host:      es.New(es.Config{Logger: cfg.Logger}),
+		host:      es.New(es.Config{Logger: cfg.Logger, Conductor: cfg.Conductor}),
 		registry:  fleet.NewRegistry(cfg.Heartbeat + time.Second),
 		listening: fleet.NewListening(liveness.Listening, listeningTick, cfg.Heartbeat/2, time.Now()),
+	}
+	s.saved = newSavedLiveness(liveness)
+	if s.clock, err = newClock(ctx, &cfg); err != nil {
+		return nil, err
+	}
+	s.retries = newRetries(s.wakeJob)
+	if err := s.loadPolicy(ctx); err != nil {
+		return nil, err
+	}
+	retried, err := cfg.Journal.Retried(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("count retried jobs: %w", err)
+	}
+	s.retries.start(retried)
+	s.graph = newGraph()
+	if err := s.loadGraph(ctx); err != nil {
+		return nil, fmt.Errorf("load who waits for whom: %w", err)
 	}
 	cfg.Journal.Tap(s.onCommit)
 	if err := s.spawn(); err != nil {
@@ -84,23 +113,23 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		s.Close()
 		return nil, fmt.Errorf("load the queue: %w", err)
 	}
+	s.cron, err = s.host.Spawn("cron", func() es.Actor {
+		return cron.New(cron.Config{Journal: s.cfg.Journal, Jobs: cronPort{s}, Now: s.clock.Now, Settled: s.clock.Settled, Logger: s.cfg.Logger})
+	})
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
 	background, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.stopped.Go(func() { s.listen(background) })
 	return s, nil
 }
 
-func (s *System) agingStep() time.Duration {
-	if s.cfg.AgingStep == 0 {
-		return scheduler.DefaultAgingStep
-	}
-	return s.cfg.AgingStep
-}
-
 func (s *System) spawn() (err error) {
-	jobs := &job.Config{Journal: s.cfg.Journal, Fleet: s.registry, Now: s.cfg.Now, Listening: s.listening.Elapsed,
+	jobs := &job.Config{Journal: s.cfg.Journal, Fleet: s.registry, Retries: s.retries, Now: s.clock.Now, Settled: s.clock.Settled, Listening: s.listening.Elapsed,
 		TTL: s.cfg.LeaseTTL, Logger: s.cfg.Logger}
-	s.jobs, err = es.SpawnShards(s.host, es.ShardsConfig{Kind: entropy.KindJob, MaxResident: s.cfg.MaxResident,
+	s.jobs, err = es.SpawnShards(s.host, es.ShardsConfig{Kind: entropy.KindJob, Count: s.cfg.Shards, MaxResident: s.cfg.MaxResident,
 		New: func(id string) es.Actor { return job.New(jobs, entropy.JobID(id)) }})
 	if err != nil {
 		return err
@@ -111,24 +140,48 @@ func (s *System) spawn() (err error) {
 		LeaseTTL: s.cfg.LeaseTTL, Heartbeat: s.cfg.Heartbeat,
 		Epoch: s.cfg.Journal.Position().Epoch, ClusterID: s.cfg.Journal.ClusterID(), Logger: s.cfg.Logger}}
 	s.scheduler, err = s.host.Spawn("scheduler", func() es.Actor {
-		return scheduler.New(scheduler.Config{Jobs: port, Load: s.loadQueued, LeaseTTL: s.cfg.LeaseTTL, Logger: s.cfg.Logger})
+		return scheduler.New(scheduler.Config{Jobs: port, Load: s.loadPlan, LeaseTTL: s.cfg.LeaseTTL, Now: s.clock.Now, Logger: s.cfg.Logger})
+	})
+	if err != nil {
+		return err
+	}
+	s.settler, err = s.host.Spawn("settler", func() es.Actor {
+		return &settler{log: s.cfg.Logger, now: s.cfg.Now, graph: s.graph, standings: s.standings, settle: s.settle}
 	})
 	if err != nil {
 		return err
 	}
 	s.waker, err = s.host.Spawn("waker", func() es.Actor {
-		return &waker{log: s.cfg.Logger, now: s.cfg.Now, load: func(f func(entropy.JobID, time.Time) error) error {
+		return &waker{log: s.cfg.Logger, now: s.clock.Now, load: func(f func(entropy.JobID, time.Time) error) error {
 			return s.cfg.Journal.EachWake(context.Background(), f)
-		}, wake: func(id entropy.JobID) { s.jobs.Tell(string(id), &job.Command{Cmd: entropy.Wake{}}) }}
+		}, wake: func(id entropy.JobID) {
+			if !s.retries.waits(id) {
+				s.wakeJob(id)
+			}
+		}}
 	})
 	return err
 }
 
-func (s *System) loadQueued(push func(scheduler.Ready)) error {
-	return s.cfg.Journal.EachQueued(context.Background(), func(j *entropy.Job) error {
-		push(scheduler.ReadyOf(j, s.agingStep()))
-		return nil
-	})
+// wakeJob has a job look what time has brought.
+func (s *System) wakeJob(id entropy.JobID) {
+	s.jobs.Tell(string(id), &job.Command{Cmd: entropy.Wake{}})
+}
+
+// loadPlan reads what the scheduler starts from.
+func (s *System) loadPlan() (scheduler.Snapshot, error) {
+	ctx := context.Background()
+	workers, err := s.cfg.Journal.Workers(ctx)
+	return scheduler.Snapshot{Policy: s.policy.Load(), Workers: workers, Each: func(f func(*entropy.Job)) error {
+		each := func(j *entropy.Job) error {
+			f(j)
+			return nil
+		}
+		if err := s.cfg.Journal.EachLeased(ctx, each); err != nil {
+			return err
+		}
+		return s.cfg.Journal.EachQueued(ctx, each)
+	}}, err
 }
 
 // restartSlack is added to what was last known of every worker: the last saved
@@ -204,11 +257,14 @@ func (s *System) listen(ctx context.Context) {
 	saving := make(chan struct{}, 1) // a slow journal must not stop the clock
 	var saved time.Duration
 	for {
+		wait := s.host.Enter()
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
+			wait()
 			s.listening.Tick(now)
+			s.watchClock()
 		}
 		if s.listening.Elapsed()-saved < saveInterval {
 			continue
@@ -216,22 +272,16 @@ func (s *System) listen(ctx context.Context) {
 		select {
 		case saving <- struct{}{}:
 			saved = s.listening.Elapsed()
+			begin := s.host.Enter()
 			s.stopped.Go(func() {
-				s.saveLiveness()
+				begin()
+				if err := s.saveLiveness(context.Background()); err != nil && !s.closing.Load() {
+					s.cfg.Logger.Warn("save liveness", "error", err)
+				}
 				<-saving
 			})
 		default:
 		}
-	}
-}
-
-func (s *System) saveLiveness() {
-	l := Liveness{Listening: s.listening.Elapsed(), Heard: s.registry.Heard()}
-	if len(l.Heard) == 0 {
-		return // nobody to lose
-	}
-	if err := s.cfg.Journal.SaveLiveness(context.Background(), l); err != nil && !s.closing.Load() {
-		s.cfg.Logger.Warn("save liveness", "error", err)
 	}
 }
 
@@ -249,6 +299,8 @@ func (s *System) Close() {
 	s.host.Close()
 	s.host.Stop(s.scheduler)
 	s.host.Stop(s.waker)
+	s.host.Stop(s.settler)
+	s.host.Stop(s.cron)
 	s.sessions.mu.Lock() // none is started any more
 	defer s.sessions.mu.Unlock()
 	for _, ref := range s.sessions.refs {

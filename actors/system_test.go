@@ -18,7 +18,9 @@ import (
 type lab struct {
 	t       *testing.T
 	journal *memory
+	parts   *parts
 	sys     *actors.System
+	now     func() time.Time // the wall clock; nil means the bubble's
 }
 
 // inLab runs f with a control plane whose time is virtual: lease TTL 15 s,
@@ -26,7 +28,7 @@ type lab struct {
 func inLab(t *testing.T, f func(l *lab)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := &lab{t: t, journal: newMemory()}
+		l := &lab{t: t, journal: newMemory(), parts: newParts()}
 		l.start()
 		defer func() {
 			l.sys.Close()
@@ -38,7 +40,7 @@ func inLab(t *testing.T, f func(l *lab)) {
 
 func (l *lab) start() {
 	l.t.Helper()
-	sys, err := actors.Start(context.Background(), actors.Config{Journal: l.journal, Store: newShelf(), Version: "test",
+	sys, err := actors.Start(context.Background(), actors.Config{Journal: l.journal, Store: newShelf(), Checkpoints: l.parts, Version: "test", Now: l.now,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		l.t.Fatal(err)

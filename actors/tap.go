@@ -41,38 +41,69 @@ func (t *tally) add(ch *entropy.Change) {
 // onCommit follows the journal: it is called with every committed batch, in
 // commit order, by the committer. It must not block.
 func (s *System) onCommit(batch []entropy.Change) {
-	var ready []scheduler.Ready
+	var plan scheduler.Commit
 	var waking []wakeItem
-	left := 0 // pending jobs that were not taken from the queue by the scheduler
+	var tied ties
 	s.tally.mu.Lock()
 	for i := range batch {
 		s.tally.add(&batch[i])
 	}
 	s.tally.mu.Unlock()
 	for i := range batch {
-		j, ok := batch[i].State.(*entropy.Job)
-		if !ok {
+		var j *entropy.Job
+		switch state := batch[i].State.(type) {
+		case *entropy.Job:
+			j = state
+		case *entropy.Worker:
+			plan.Workers = append(plan.Workers, state)
+			continue
+		case *entropy.Policy:
+			s.followPolicy(state)
+			plan.Policy = state
+			continue
+		case *entropy.Array:
+			s.graph.array(state.ID, state.Count)
+			continue
+		default:
 			continue
 		}
 		before, _ := batch[i].Before.(*entropy.Job)
-		if j.State == entropy.Pending && !j.Held && (before == nil || before.State != entropy.Pending || before.Held) {
-			ready = append(ready, scheduler.ReadyOf(j, s.agingStep()))
-		}
-		if before != nil && before.State == entropy.Pending && j.State != entropy.Pending && j.State != entropy.Assigned {
-			left++
+		s.retries.changed(before, j)
+		s.judge(before, j)
+		if scheduler.Concerns(before, j) {
+			plan.Jobs = append(plan.Jobs, j)
 		}
 		if at := j.WakeAt(); !at.IsZero() || before != nil && before.State != "" && !before.WakeAt().IsZero() {
 			waking = append(waking, wakeItem{j.ID, at})
 		}
+		s.tie(&tied, before, j)
 		if j.State.Terminal() {
 			s.bell.ring(entropy.Entity(entropy.KindJob, string(j.ID)))
 		}
 	}
-	if len(ready)+left > 0 {
-		s.scheduler.Tell(&scheduler.Enqueue{Jobs: ready, Left: left})
+	if len(plan.Jobs)+len(plan.Workers) > 0 || plan.Policy != nil {
+		s.scheduler.Tell(&plan)
 	}
 	if len(waking) > 0 {
 		s.waker.Tell(&wakes{waking})
 	}
+	if len(tied.look)+len(tied.settled) > 0 {
+		s.settler.Tell(&tied)
+	}
 	s.bell.ring(anyEvent)
+}
+
+// judge tells a worker on probation what it has shown: a job that succeeded, or
+// an attempt that it lost or broke under. A job's own failure shows nothing.
+func (s *System) judge(before, j *entropy.Job) {
+	if before == nil || before.Lease == nil || j.Lease != nil {
+		return
+	}
+	w := before.Lease.WorkerID
+	switch a := j.LastAttempt(); {
+	case j.State == entropy.Succeeded:
+		s.registry.Judge(w, true, "")
+	case a != nil && a.AssignmentID == before.Lease.AssignmentID && a.Counted == entropy.CountLoss:
+		s.registry.Judge(w, false, "job "+string(j.ID)+" was lost with it")
+	}
 }

@@ -29,7 +29,9 @@ func (s *System) checked(ctx context.Context, incarnation uint64) (entropy.Worke
 	if err != nil {
 		return "", err
 	}
-	_, err = ref.Ask(ctx, &fleet.Check{Incarnation: incarnation}).Await(ctx)
+	if _, err = ref.Ask(ctx, &fleet.Check{Incarnation: incarnation}).Await(ctx); err == nil {
+		err = s.heardOnDisk(ctx, w)
+	}
 	return w, err
 }
 
@@ -58,7 +60,12 @@ func (s *System) Register(ctx context.Context, r entropy.Registration) (entropy.
 	if err != nil {
 		return entropy.Registered{}, err
 	}
-	return answer[entropy.Registered](ctx, ref.Ask(ctx, &fleet.Register{Registration: r}))
+	reply, err := answer[entropy.Registered](ctx, ref.Ask(ctx, &fleet.Register{Registration: r}))
+	reply.Gossip = s.gossip.Load()
+	if err == nil {
+		err = s.heardOnDisk(ctx, id)
+	}
+	return reply, err
 }
 
 // answer awaits a session's answer of type T.
@@ -84,11 +91,15 @@ func (s *System) Claim(ctx context.Context, r entropy.ClaimRequest) (entropy.Cla
 
 // Heartbeat implements entropy.WorkerService.
 func (s *System) Heartbeat(ctx context.Context, h entropy.Heartbeat) (entropy.HeartbeatReply, error) {
-	_, ref, err := s.caller(ctx)
+	w, ref, err := s.caller(ctx)
 	if err != nil {
 		return entropy.HeartbeatReply{}, err
 	}
-	return answer[entropy.HeartbeatReply](ctx, ref.Ask(ctx, &fleet.Beat{Heartbeat: h}))
+	reply, err := answer[entropy.HeartbeatReply](ctx, ref.Ask(ctx, &fleet.Beat{Heartbeat: h}))
+	if err == nil {
+		err = s.heardOnDisk(ctx, w)
+	}
+	return reply, err
 }
 
 // Directives implements entropy.WorkerService.
@@ -258,6 +269,7 @@ func (s *System) decided(ctx context.Context, c *entropy.Completion, q es.Questi
 	switch entropy.ErrorCode(err) {
 	case "":
 		reply.Verdict, reply.Repeat, reply.Message = out.Decision.Verdict, out.Decision.Repeat, out.Decision.Message
+		s.dropCheckpoints(out.Job)
 	case entropy.CodeForbidden, entropy.CodeInvalid:
 		reply.Verdict, reply.Message = entropy.VerdictRefused, err.Error()
 	default:

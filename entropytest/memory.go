@@ -25,12 +25,16 @@ type Memory struct {
 	started time.Time
 	jobs    map[entropy.JobID]*entropy.Job
 	order   []entropy.JobID // oldest first
+	arrays  map[entropy.JobID]*entropy.Array
 	keys    map[string]entropy.JobID
 	events  []entropy.Event
 	workers map[entropy.WorkerID]*memoryWorker
+	policy  entropy.Policy
 	blobs   map[string][]byte
 	staged  map[string][]byte // assignment/hash
 	logs    map[string][]byte // assignment/stream
+
+	schedules map[string]*entropy.Schedule // deleted ones too
 }
 
 var (
@@ -43,8 +47,9 @@ const memoryEpoch = 1
 // NewMemory returns an empty fabric.
 func NewMemory() *Memory {
 	return &Memory{changed: make(chan struct{}), started: time.Now().UTC(), jobs: map[entropy.JobID]*entropy.Job{},
-		keys: map[string]entropy.JobID{}, workers: map[entropy.WorkerID]*memoryWorker{},
-		blobs: map[string][]byte{}, staged: map[string][]byte{}, logs: map[string][]byte{}}
+		arrays: map[entropy.JobID]*entropy.Array{}, keys: map[string]entropy.JobID{}, workers: map[entropy.WorkerID]*memoryWorker{},
+		blobs: map[string][]byte{}, staged: map[string][]byte{}, logs: map[string][]byte{},
+		schedules: map[string]*entropy.Schedule{}}
 }
 
 // Fabric returns m as the suite takes it.
@@ -98,6 +103,7 @@ func (m *Memory) wake() (next time.Time) {
 			next = at
 		}
 	}
+	m.settle()
 	return next
 }
 
@@ -135,6 +141,9 @@ func (m *Memory) Submit(ctx context.Context, subs []entropy.Submission) ([]entro
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if entropy.Grouped(subs) {
+		return m.submitGroup(ctx, subs)
+	}
 	out := make([]entropy.SubmitResult, len(subs))
 	for i, s := range subs {
 		out[i] = m.submit(ctx, s)
@@ -157,11 +166,17 @@ func (m *Memory) submit(ctx context.Context, s entropy.Submission) entropy.Submi
 	if err := cmp.Or(err, entropy.ValidateID("job ID", string(s.ID)), s.Spec.Validate()); err != nil {
 		return fail(err)
 	}
+	if s.Spec.Array != nil {
+		return fail(entropy.Errorf(entropy.CodeInvalid, "spec.array is set by the fabric"))
+	}
+	if m.arrays[s.ID] != nil {
+		return fail(entropy.Errorf(entropy.CodeConflict, "%s is an array", s.ID))
+	}
 	j := m.jobs[s.ID]
 	if j == nil {
 		j = &entropy.Job{ID: s.ID}
 	}
-	d, err := m.decide(j, entropy.Submit{Spec: s.Spec, SpecHash: sum, Principal: entropy.PrincipalFrom(ctx).String()})
+	d, err := m.decide(j, entropy.Submit{Spec: s.Spec, SpecHash: sum, Principal: entropy.PrincipalFrom(ctx).String(), Hold: s.Hold})
 	if err != nil {
 		return fail(err)
 	}
@@ -177,10 +192,7 @@ func (m *Memory) Job(ctx context.Context, id entropy.JobID) (*entropy.Job, error
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wake()
-	if j := m.jobs[id]; j != nil {
-		return j.Clone(), nil
-	}
-	return nil, notFound("job", string(id))
+	return m.seen(id)
 }
 
 // Jobs implements [entropy.Service]. A cursor is how many jobs to pass over.
@@ -195,7 +207,7 @@ func (m *Memory) Jobs(ctx context.Context, f entropy.JobFilter) (entropy.JobPage
 	var page entropy.JobPage
 	for i := len(m.order) - 1 - skip; i >= 0; i-- {
 		j := m.jobs[m.order[i]]
-		if !selects(f, j) {
+		if !f.Selects(j) {
 			continue
 		}
 		if len(page.Jobs) == cmp.Or(f.Limit, 100) {
@@ -209,53 +221,6 @@ func (m *Memory) Jobs(ctx context.Context, f entropy.JobFilter) (entropy.JobPage
 	return page, nil
 }
 
-func selects(f entropy.JobFilter, j *entropy.Job) bool {
-	for k, v := range f.Labels {
-		if j.Spec.Labels[k] != v {
-			return false
-		}
-	}
-	return (len(f.States) == 0 || slices.Contains(f.States, j.State)) && (f.Queue == "" || f.Queue == j.QueueName()) &&
-		(f.Name == "" || f.Name == j.Spec.Name)
-}
-
-// Cancel implements [entropy.Service].
-func (m *Memory) Cancel(ctx context.Context, id entropy.JobID, op entropy.Operation) (*entropy.Job, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	j := m.jobs[id]
-	if j == nil {
-		return nil, notFound("job", string(id))
-	}
-	if _, err := m.decide(j, entropy.Cancel{Message: op.Reason, Operation: op.ID}); err != nil {
-		return nil, err
-	}
-	return m.jobs[id].Clone(), nil
-}
-
-// Retry implements [entropy.Service].
-func (m *Memory) Retry(ctx context.Context, id entropy.JobID, op entropy.Operation) (*entropy.Job, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	j := m.jobs[id]
-	switch {
-	case j == nil:
-		return nil, notFound("job", string(id))
-	case !j.State.Terminal():
-		return nil, entropy.Errorf(entropy.CodeConflict, "job %s is %s: only a job that has ended can be retried", id, j.State)
-	}
-	s := entropy.Submission{Spec: j.Spec}
-	s.Spec.RetryOf = id
-	if op.ID != "" {
-		s.ID = entropy.JobID(hash([]byte(op.ID + string(id)))[:32])
-	}
-	res := m.submit(ctx, s)
-	if res.Error != nil {
-		return nil, res.Error
-	}
-	return m.jobs[res.ID].Clone(), nil
-}
-
 // Wait implements [entropy.Service].
 func (m *Memory) Wait(ctx context.Context, ids []entropy.JobID, limit time.Duration) ([]*entropy.Job, error) {
 	var done []*entropy.Job
@@ -263,13 +228,13 @@ func (m *Memory) Wait(ctx context.Context, ids []entropy.JobID, limit time.Durat
 	err := m.until(ctx, limit, func() bool {
 		done = done[:0]
 		for _, id := range ids {
-			j := m.jobs[id]
-			if j == nil {
-				missing = notFound("job", string(id))
+			j, err := m.seen(id)
+			if err != nil {
+				missing = err
 				return true
 			}
 			if j.State.Terminal() {
-				done = append(done, j.Clone())
+				done = append(done, j)
 			}
 		}
 		return len(done) == len(ids)

@@ -140,7 +140,9 @@ func (m *Memory) assign(w *memoryWorker, c entropy.ClaimRequest) []claimed {
 	if !w.worker.Schedulable() {
 		return nil
 	}
-	for _, id := range slices.Clone(m.order) {
+	order := slices.Clone(m.order)
+	slices.SortStableFunc(order, func(a, b entropy.JobID) int { return m.jobs[b].Priority() - m.jobs[a].Priority() })
+	for _, id := range order {
 		j := m.jobs[id]
 		if len(got) >= c.Want || j.State != entropy.Pending || !w.worker.Offers(&j.Spec) {
 			continue
@@ -157,7 +159,7 @@ func (m *Memory) assign(w *memoryWorker, c entropy.ClaimRequest) []claimed {
 func (m *Memory) assignment(a claimed) entropy.Assignment {
 	j := m.jobs[a.job]
 	out := entropy.Assignment{JobID: a.job, AssignmentID: a.assignment, TTL: entropy.Duration(memoryTTL),
-		AckTimeout: cmp.Or(j.Spec.AckTimeout, entropy.Duration(10*time.Second)), Spec: j.Spec}
+		AckTimeout: cmp.Or(j.Spec.AckTimeout, entropy.Duration(10*time.Second)), Checkpoints: j.ResumeFrom(), Spec: j.Spec}
 	out.Revoked = j.Lease == nil || j.Lease.AssignmentID != a.assignment
 	for _, t := range j.Attempts {
 		if t.AssignmentID == a.assignment {

@@ -26,13 +26,18 @@ func Service(t *testing.T, open func(t *testing.T) Fabric) {
 		{"Ack", testAck}, {"Refuse", testRefuse}, {"RefusedByAll", testRefusedByAll},
 		{"CompleteRepeat", testCompleteRepeat}, {"CompleteUnknown", testCompleteUnknown}, {"CompleteForeign", testCompleteForeign},
 		{"Failure", testFailure}, {"NonRetryable", testNonRetryable}, {"Result", testResult},
+		{"Dependencies", testDependencies}, {"DependencyFails", testDependencyFails}, {"DependencyAndDelay", testDependencyAndDelay},
+		{"GroupRefused", testGroupRefused}, {"GroupRepeat", testGroupRepeat}, {"Array", testArray}, {"ArrayWishes", testArrayWishes},
+		{"Hold", testHold}, {"Bulk", testBulk}, {"RetryDependents", testRetryDependents},
 		{"CancelPending", testCancelPending}, {"CancelRunning", testCancelRunning}, {"Retry", testRetry},
 		{"Wait", testWait}, {"WaitCanceled", testWaitCanceled},
 		{"Events", testEvents}, {"EventsFilter", testEventsFilter}, {"EventsPosition", testEventsPosition},
 		{"Logs", testLogs}, {"LogsFollow", testLogsFollow},
 		{"Artifacts", testArtifacts}, {"ArtifactMissing", testArtifactMissing}, {"Blobs", testBlobs},
+		{"Checkpoints", testCheckpoints}, {"CheckpointFence", testCheckpointFence}, {"CheckpointRefused", testCheckpointRefused},
 		{"Register", testRegister}, {"Inventory", testInventory}, {"Drain", testDrain}, {"Heartbeat", testHeartbeat}, {"Leave", testLeave},
-		{"Status", testStatus}, {"Handle", testHandle},
+		{"Schedules", testSchedules}, {"ScheduleModes", testScheduleModes}, {"ScheduleFire", testScheduleFire}, {"ScheduleRefused", testScheduleRefused},
+		{"Policy", testPolicy}, {"Explain", testExplain}, {"Status", testStatus}, {"Handle", testHandle},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*patience)

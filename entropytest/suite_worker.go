@@ -318,9 +318,12 @@ func testDrain(s *suite) {
 		if !info.Schedulable() {
 			s.Fatalf("resume: %+v", info)
 		}
-		if a := w.claimOne(); a.JobID != id {
+		a := w.claimOne()
+		if a.JobID != id {
 			s.Fatalf("after resume: %+v", a)
 		}
+		w.ack(a)
+		w.accept(w.exit(a, 0))
 	}
 }
 

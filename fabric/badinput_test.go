@@ -53,12 +53,6 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
-// proves S-3: off loopback, plain HTTP is refused unless it is asked for.
-func TestInsecureListen(t *testing.T) {
-	_, err := fabric.OpenControl(context.Background(), fabric.ControlConfig{DataDir: t.TempDir(), Listen: "0.0.0.0:0"})
-	hinted(t, err, entropy.CodeInvalid)
-}
-
 // proves S-2: a token with one byte off opens nothing, and says so.
 func TestTokenOneByteOff(t *testing.T) {
 	c := openControl(t)

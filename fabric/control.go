@@ -14,7 +14,9 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors"
+	"github.com/entropy-fabric/entropy/cluster"
 	"github.com/entropy-fabric/entropy/cluster/api"
+	"github.com/entropy-fabric/entropy/cluster/discovery"
 	"github.com/entropy-fabric/entropy/cluster/identity"
 	"github.com/entropy-fabric/entropy/cluster/telemetry"
 	"github.com/entropy-fabric/entropy/persistence"
@@ -27,12 +29,19 @@ type ControlConfig struct {
 	DataDir string // made if it is not there; holds everything that must survive
 	// Listen is HOST:PORT; "" means 127.0.0.1:7600. Port 0 takes a free one.
 	Listen string
-	// Insecure allows plain HTTP off loopback.
+	// Insecure serves plain HTTP off loopback. Without it, TLS is served there, by
+	// the cluster's own authority.
 	Insecure bool
+	// TLS serves TLS on loopback too; it excludes Insecure.
+	TLS bool
 
 	LeaseTTL  time.Duration // 0 means 15 s
 	Heartbeat time.Duration // 0 means a third of LeaseTTL
-	AgingStep time.Duration // 0 means 1 min
+
+	Gossip GossipConfig
+	// NoDiscovery leaves the questions of workers that look for their control plane
+	// unanswered. On loopback they always are.
+	NoDiscovery bool
 
 	Version string
 	Logger  *slog.Logger // nil discards
@@ -54,14 +63,23 @@ const (
 // Control is a control plane: the journal, the store, the actors and the API
 // over them.
 type Control struct {
-	cfg      ControlConfig
-	dir      *persistence.Dir
-	journal  *journal.Journal
-	store    *artifact.Store
-	system   *actors.System
-	auth     *identity.Authenticator
-	server   *api.Server
-	listener net.Listener
+	cfg     ControlConfig
+	dir     *persistence.Dir
+	journal *journal.Journal
+	store   *artifact.Store
+	system  *actors.System
+	auth    *identity.Authenticator
+	server  *api.Server
+
+	overtaken chan uint64 // has the higher epoch that was seen
+	listener  net.Listener
+
+	secure     bool // TLS is served
+	tokens     *keyring
+	clusterKey []byte
+
+	members  *cluster.Membership // nil: no gossip
+	answerer *discovery.Answerer // nil: workers are told the address
 }
 
 // OpenControl locks the data directory, recovers what the journal holds and
@@ -74,10 +92,17 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 	if cfg.Listen == "" {
 		cfg.Listen = DefaultListen
 	}
-	if err := api.CheckListen(cfg.Listen, false, cfg.Insecure); err != nil {
+	if cfg.TLS && cfg.Insecure {
+		return nil, entropy.Errorf(entropy.CodeInvalid, "TLS and plain HTTP exclude each other").WithHint("leave out --tls or --insecure")
+	}
+	secure := cfg.TLS || !cfg.Insecure && api.CheckListen(cfg.Listen, false, false) != nil
+	if err := api.CheckListen(cfg.Listen, secure, cfg.Insecure); err != nil {
 		return nil, err
 	}
-	c := &Control{cfg: cfg}
+	if cfg.Heartbeat == 0 && cfg.Gossip.Profile == string(cluster.Fast) {
+		cfg.Heartbeat = time.Second // a witness as quick as that is believed after two seconds of silence
+	}
+	c := &Control{cfg: cfg, secure: secure, overtaken: make(chan uint64, 1)}
 	defer func() {
 		if err != nil {
 			c.Close()
@@ -85,24 +110,32 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 	}()
 	// Listen first: a port that is taken is the commonest mistake, and found out
 	// before anything is touched.
-	if c.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+	if c.listener, err = listen(ctx, cfg.Listen); err != nil {
 		return nil, entropy.Errorf(entropy.CodeUnavailable, "listen on %s: %v", cfg.Listen, err).
 			WithHint("is another control plane running? choose another address with --listen")
 	}
 	if err = c.openStorage(ctx); err != nil {
 		return nil, err
 	}
+	if err = c.checkSuperseded(); err != nil {
+		return nil, err
+	}
 	if err = c.openIdentity(ctx); err != nil {
 		return nil, err
 	}
-	c.system, err = actors.Start(ctx, actors.Config{Journal: journalPort{c.journal}, Store: c.store, LeaseTTL: cfg.LeaseTTL,
-		Heartbeat: cfg.Heartbeat, AgingStep: cfg.AgingStep, Version: cfg.Version, Logger: cfg.Logger})
+	c.system, err = actors.Start(ctx, actors.Config{Journal: journalPort{c.journal}, Store: c.store, Checkpoints: c.store, LeaseTTL: cfg.LeaseTTL,
+		Heartbeat: cfg.Heartbeat, Version: cfg.Version, Logger: cfg.Logger})
 	if err != nil {
+		return nil, err
+	}
+	if err = c.openGossip(); err != nil {
 		return nil, err
 	}
 	if err = c.openServer(); err != nil {
 		return nil, err
 	}
+	c.openDiscovery()
+	c.warnInsecure(cfg.Logger)
 	return c, os.WriteFile(filepath.Join(cfg.DataDir, URLFile), []byte(c.URL()+"\n"), 0o644)
 }
 
@@ -118,71 +151,14 @@ func (c *Control) openStorage(ctx context.Context) (err error) {
 	return err
 }
 
-// openIdentity loads the credentials, and makes the first ones.
-func (c *Control) openIdentity(ctx context.Context) error {
-	tokens, err := c.journal.Tokens(ctx)
-	if err != nil {
-		return err
-	}
-	known := make([]entropy.Token, 0, len(tokens)+2)
-	for _, t := range tokens {
-		known = append(known, *t)
-	}
-	for _, first := range []struct {
-		role entropy.Role
-		file string
-	}{{entropy.RoleAdmin, AdminTokenFile}, {entropy.RoleJoin, WorkerTokenFile}} {
-		t, err := c.firstToken(ctx, first.role, filepath.Join(c.cfg.DataDir, first.file), known)
-		if err != nil {
-			return err
-		}
-		if t != nil {
-			known = append(known, *t)
-		}
-	}
-	c.auth = identity.NewAuthenticator(identity.Config{})
-	c.auth.Set(known)
-	workers, err := c.journal.Workers(ctx)
-	for _, w := range workers {
-		c.auth.SetWorkerKey(w.ID, w.KeyHash)
-	}
-	return err
-}
-
-// firstToken makes the token of a role if there is none yet. The secret is on
-// disk before the token is journaled: a crash between the two leaves a file that
-// is written anew, never a token whose secret nobody has.
-func (c *Control) firstToken(ctx context.Context, role entropy.Role, path string, known []entropy.Token) (*entropy.Token, error) {
-	for _, t := range known {
-		if t.Role == role && !t.Revoked {
-			return nil, nil
-		}
-	}
-	secret, tok, err := identity.New(role)
-	if err != nil {
-		return nil, err
-	}
-	if err := identity.WriteSecretFile(path, secret); err != nil {
-		return nil, err
-	}
-	tok.CreatedAt = time.Now().UTC().Truncate(time.Millisecond)
-	change, err := entropy.NewToken(tok)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := c.journal.Append(ctx, change); err != nil {
-		return nil, fmt.Errorf("record the first %s token: %w", role, err)
-	}
-	return &tok, nil
-}
-
 func (c *Control) openServer() (err error) {
 	metrics, err := telemetry.New(telemetry.Config{Version: c.cfg.Version, Status: c.system, Journal: c.journalStats})
 	if err != nil {
 		return err
 	}
-	c.server, err = api.New(api.Config{Service: c.system, Worker: c.system, Auth: c.auth, Metrics: metrics.Handler(),
-		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger})
+	c.server, err = api.New(api.Config{Service: c.system, Worker: c.system, Auth: c.auth, Tokens: c.tokens, Members: c.Members, Metrics: metrics.Handler(),
+		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger,
+		Epoch: c.journal.Epoch(), Superseded: c.superseded})
 	return err
 }
 
@@ -217,6 +193,9 @@ func (c *Control) Run(ctx context.Context) error {
 	defer cancel(nil)
 	go func() {
 		select {
+		case theirs := <-c.overtaken:
+			cancel(entropy.Errorf(entropy.CodeConflict, "another control plane of this cluster, of epoch %d, has taken over", theirs).
+				WithHint("use that one; the data directory of this one is kept as it is, for inspection"))
 		case <-c.journal.Fatal():
 			cancel(entropy.Errorf(entropy.CodeUnavailable, "the journal failed: %v", c.journal.Err()).
 				WithHint("start the control plane again: it recovers what was acknowledged"))
@@ -228,6 +207,9 @@ func (c *Control) Run(ctx context.Context) error {
 	defer func() {
 		cancel(nil)
 		sweeping.Wait()
+		if c.members != nil {
+			c.members.Leave()
+		}
 	}()
 	if err := c.server.Serve(ctx, c.listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -241,7 +223,12 @@ func (c *Control) Run(ctx context.Context) error {
 // evidenceKept is how long the files of completions that were not accepted are kept.
 const evidenceKept = 7 * 24 * time.Hour
 
-// sweep removes old evidence and abandoned uploads, now and once a day.
+// checkpointsKept is how long the checkpoints of a job that failed or was canceled
+// are kept.
+const checkpointsKept = 7 * 24 * time.Hour
+
+// sweep removes old evidence, abandoned uploads and the checkpoints of jobs that
+// have ended, now and once a day.
 func (c *Control) sweep(ctx context.Context) {
 	day := time.NewTicker(24 * time.Hour)
 	defer day.Stop()
@@ -253,6 +240,12 @@ func (c *Control) sweep(ctx context.Context) {
 		if n > 0 {
 			c.cfg.Logger.Info("swept evidence", "assignments", n)
 		}
+		if n, err = c.system.SweepCheckpoints(ctx, time.Now().Add(-checkpointsKept)); err != nil {
+			c.cfg.Logger.Warn("sweep checkpoints", "error", err)
+		}
+		if n > 0 {
+			c.cfg.Logger.Info("swept checkpoints", "jobs", n)
+		}
 		select {
 		case <-day.C:
 		case <-ctx.Done():
@@ -263,6 +256,12 @@ func (c *Control) sweep(ctx context.Context) {
 
 // Close releases everything. Run calls it; it is idempotent.
 func (c *Control) Close() {
+	if c.answerer != nil {
+		c.answerer.Close()
+	}
+	if c.members != nil {
+		c.members.Close()
+	}
 	if c.system != nil {
 		c.system.Close()
 	}
@@ -289,7 +288,11 @@ func (c *Control) URL() string {
 	if addr.IP.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
+	scheme := "http://"
+	if c.secure {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(host, fmt.Sprint(addr.Port))
 }
 
 // Service returns the fabric without HTTP, for the program that embeds it.

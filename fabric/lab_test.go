@@ -43,7 +43,7 @@ func playControl() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	ttl, _ := time.ParseDuration(os.Getenv("TTL"))
-	c, err := fabric.OpenControl(ctx, fabric.ControlConfig{DataDir: os.Getenv("DIR"), Listen: os.Getenv("LISTEN"), LeaseTTL: ttl,
+	c, err := fabric.OpenControl(ctx, fabric.ControlConfig{DataDir: os.Getenv("DIR"), Listen: os.Getenv("LISTEN"), LeaseTTL: ttl, Gossip: fabric.GossipConfig{Profile: os.Getenv("PROFILE")},
 		Logger: testLogger(), CommitMark: commitMark(os.Getenv("MARK"))})
 	if err == nil {
 		fmt.Println(c.URL())

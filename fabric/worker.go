@@ -2,22 +2,30 @@ package fabric
 
 import (
 	"context"
+	"crypto/x509"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/worker"
 	"github.com/entropy-fabric/entropy/cluster/identity"
 )
 
-// WorkerConfig configures a [Worker]. DataDir is required, and Server with
-// TokenFile unless Service is set.
+// WorkerConfig configures a [Worker]. DataDir is required, and
+// TokenFile unless Control is set.
 type WorkerConfig struct {
-	DataDir   string // of this worker alone; holds its key, its spool and its jobs' files
-	Server    string // the control plane's URL
-	TokenFile string // holds the join token; needed until the worker is known
+	DataDir string // of this worker alone; holds its key, its spool and its jobs' files
+	// Server is the control plane's URL. "" means where it was last, or, for a worker
+	// that never registered, where it answers on the local networks: OpenWorker then
+	// waits until it does or its context ends.
+	Server    string
+	TokenFile string // holds the join token; needed until the worker has joined
+	// RootCAs may vouch for the control plane, where neither the token nor the
+	// worker's memory pins its authority; nil means the system's.
+	RootCAs *x509.CertPool
 	// Control, when set, is a control plane in this process: no HTTP, no token.
 	Control *Control
 
@@ -27,20 +35,34 @@ type WorkerConfig struct {
 	// Resources to give, beside the detected ones, which they override.
 	Resources entropy.Resources
 	Handlers  map[string]worker.Handler // Go handlers it offers
+	// ContainerRuntime runs jobs with an image: "podman", "docker" or "nerdctl", or
+	// "auto" for the first that works; "" or "none" means no such jobs.
+	// ContainerArgs are added to its command for every container.
+	ContainerRuntime string
+	ContainerArgs    []string
 
 	// SupervisorCommand starts the process that holds the jobs; nil means this
 	// program with the argument "supervisor".
 	SupervisorCommand []string
+
+	Gossip GossipConfig
+	// NoDiscovery leaves out the search on the local networks for a control plane
+	// that is no longer where it was. A worker without a Server searches all the same.
+	NoDiscovery bool
 
 	Version string
 	Logger  *slog.Logger // nil discards
 }
 
 // Worker is a worker node.
-type Worker struct{ node *worker.Node }
+type Worker struct {
+	node   *worker.Node
+	gossip *workerGossip         // nil: it shares a process with its control plane
+	find   func(context.Context) // searches for a control plane that has moved; nil: it cannot
+}
 
 // OpenWorker prepares a worker; Run runs it.
-func OpenWorker(_ context.Context, cfg WorkerConfig) (*Worker, error) {
+func OpenWorker(ctx context.Context, cfg WorkerConfig) (*Worker, error) {
 	if cfg.Name == "" {
 		host, err := os.Hostname()
 		if err != nil {
@@ -57,39 +79,73 @@ func OpenWorker(_ context.Context, cfg WorkerConfig) (*Worker, error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, entropy.Errorf(entropy.CodeInvalid, "make the worker's data directory: %v", err).WithHint("choose another with --data")
 	}
-	key, err := identity.LoadOrCreateWorkerKey(filepath.Join(cfg.DataDir, "worker.key"), cfg.Name)
+	key, err := identity.LoadOrCreateWorkerKey(filepath.Join(cfg.DataDir, identity.WorkerKeyFile), cfg.Name)
 	if err != nil {
 		return nil, err
 	}
-	service, err := dial(cfg, key)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	w := new(Worker)
+	service, err := w.dial(ctx, cfg, key)
 	if err != nil {
 		return nil, err
 	}
-	node, err := worker.New(worker.Config{DataDir: filepath.Join(cfg.DataDir, "worker-state"), Name: cfg.Name, Slots: cfg.Slots, Labels: cfg.Labels, Resources: cfg.Resources,
+	w.node, err = worker.New(worker.Config{DataDir: filepath.Join(cfg.DataDir, "worker-state"), Name: cfg.Name, Slots: cfg.Slots, Labels: cfg.Labels, Resources: cfg.Resources,
 		Service: service, Handlers: cfg.Handlers, Exec: true, SupervisorCommand: cfg.SupervisorCommand,
+		ContainerRuntime: cfg.ContainerRuntime, ContainerArgs: cfg.ContainerArgs,
 		KeyHash: identity.Hash(key), Version: cfg.Version, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{node: node}, nil
+	return w, nil
 }
 
-func dial(cfg WorkerConfig, key string) (entropy.WorkerService, error) {
+// dial returns the worker's way to its control plane, found on the local networks
+// when no address is given.
+func (w *Worker) dial(ctx context.Context, cfg WorkerConfig, key string) (entropy.WorkerService, error) {
 	if cfg.Control != nil {
 		return entropy.AsWorker(cfg.Control.system, entropy.Principal{Role: entropy.RoleWorker, Name: string(cfg.Name), KeyHash: identity.Hash(key)}), nil
 	}
-	token := ""
-	if cfg.TokenFile != "" {
+	finder := newFinder(cfg)
+	if cfg.Server == "" {
 		var err error
-		if token, err = identity.ReadSecretFile(cfg.TokenFile); err != nil {
+		if cfg.Server, err = finder.start(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return entropy.NewClient(entropy.ClientConfig{Server: cfg.Server, Token: token, WorkerKey: key})
+	l, err := dialLoyal(cfg, key)
+	if err != nil {
+		return nil, err
+	}
+	w.gossip = &workerGossip{cfg: cfg, id: identity.Hash(key)[:16], host: l.host}
+	l.told = func(r entropy.Registration, reply entropy.Registered) {
+		finder.remember(l.Server())
+		w.gossip.registered(r, reply)
+	}
+	if !cfg.NoDiscovery && !onLoopback(l.host()) {
+		l.missed = finder.missed
+		w.find = func(ctx context.Context) { finder.run(ctx, l.Client) }
+	}
+	return l, nil
 }
 
 // Run works until ctx ends. Jobs that run then go on in the supervisor.
-func (w *Worker) Run(ctx context.Context) error { return w.node.Run(ctx) }
+func (w *Worker) Run(ctx context.Context) error {
+	searching, stop := context.WithCancel(ctx)
+	var search sync.WaitGroup
+	if w.find != nil {
+		search.Go(func() { w.find(searching) })
+	}
+	defer func() {
+		stop()
+		search.Wait()
+		if w.gossip != nil {
+			w.gossip.leave()
+		}
+	}()
+	return w.node.Run(ctx)
+}
 
 // Drain finishes what runs and takes no more.
 func (w *Worker) Drain() { w.node.Drain() }

@@ -62,19 +62,20 @@ func (s *session) claim(ctx context.Context, seq uint64, want int) (entropy.Clai
 // take brings claimed assignments to their start, in the background. Those
 // with inputs go each for itself: their transfer holds up nobody else.
 func (s *session) take(as []entropy.Assignment) {
-	var plain []entropy.Assignment
+	plain := make([]entropy.Assignment, 0, len(as)) // an assignment is large: growing would copy it over and over
 	var refused []entropy.Refusal
 	space := s.n.hasSpace()
-	for _, a := range as {
-		if err := s.n.preflight(&a, space); err != nil {
-			refused = append(refused, refusal(&a, err, s.n.draining() || entropy.ErrorCode(err) == entropy.CodeDiskFull))
+	for i := range as {
+		a := &as[i]
+		if err := s.n.preflight(a, space); err != nil {
+			refused = append(refused, refusal(a, err, s.n.draining() || entropy.ErrorCode(err) == entropy.CodeDiskFull))
 			continue
 		}
-		if len(a.Spec.Inputs) == 0 {
-			plain = append(plain, a)
+		if len(a.Spec.Inputs) == 0 && len(a.Checkpoints) == 0 {
+			plain = append(plain, *a)
 			continue
 		}
-		s.work.Go(func() { s.takeWithInputs(a) })
+		s.work.Go(func() { s.takeWithInputs(*a) })
 	}
 	if len(refused) > 0 {
 		s.work.Go(func() { s.refuse(refused) })
@@ -161,13 +162,14 @@ func (s *session) begin(as []entropy.Assignment) {
 // trust in their leases counts from before the first try.
 func (s *session) ack(as []entropy.Assignment) []entropy.Assignment {
 	items := make([]entropy.Held, len(as))
-	for i, a := range as {
-		items[i] = entropy.Held{JobID: a.JobID, AssignmentID: a.AssignmentID}
+	for i := range as {
+		items[i] = entropy.Held{JobID: as[i].JobID, AssignmentID: as[i].AssignmentID}
 	}
 	sent := boottime.Now()
 	results := s.sendAck(items)
-	var agreed []entropy.Assignment
-	for i, a := range as {
+	agreed := make([]entropy.Assignment, 0, len(as))
+	for i := range as {
+		a := &as[i]
 		switch {
 		case results == nil:
 			s.n.slots.release(a.AssignmentID)
@@ -175,8 +177,8 @@ func (s *session) ack(as []entropy.Assignment) []entropy.Assignment {
 			s.n.log.Info("assignment was taken back before it began", slog.String("job_id", string(a.JobID)), slog.String("why", results[i].Error.Message))
 			s.n.slots.release(a.AssignmentID)
 		default:
-			s.n.slots.acked(a.AssignmentID, deadline.Trust(sent, s.ttl(&a)))
-			agreed = append(agreed, a)
+			s.n.slots.acked(a.AssignmentID, deadline.Trust(sent, s.ttl(a)))
+			agreed = append(agreed, *a)
 		}
 	}
 	return agreed
@@ -225,11 +227,16 @@ func (s *session) start(as []entropy.Assignment, why string) {
 	for _, ex := range s.n.executors() {
 		var items []supervisor.StartItem
 		var ids []entropy.AssignmentID
-		for _, a := range as {
-			if s.n.executorFor(&a) == ex {
-				items = append(items, supervisor.StartItem{Assignment: a, Trust: s.n.slots.trust(a.AssignmentID), MaxLog: s.n.conf.MaxLog, Broken: why})
-				ids = append(ids, a.AssignmentID)
+		for i := range as {
+			a := &as[i]
+			if s.n.executorFor(a) != ex {
+				continue
 			}
+			if items == nil {
+				items, ids = make([]supervisor.StartItem, 0, len(as)-i), make([]entropy.AssignmentID, 0, len(as)-i)
+			}
+			items = append(items, supervisor.StartItem{Assignment: *a, Trust: s.n.slots.trust(a.AssignmentID), MaxLog: s.n.conf.MaxLog, Note: s.n.beginCheckpoints(a), Broken: why})
+			ids = append(ids, a.AssignmentID)
 		}
 		if len(items) > 0 {
 			s.startOn(ctx, ex, items, ids)
@@ -261,14 +268,14 @@ func (s *session) startOn(ctx context.Context, ex executor, items []supervisor.S
 	}
 }
 
-// takeWithInputs fetches an assignment's inputs first. What cannot be fetched is
-// given back; what takes longer than the fabric waits for an ACK is ACKed
+// takeWithInputs fetches an assignment's inputs and the checkpoint that it resumes
+// from first. What cannot be fetched is given back; what takes longer than the fabric waits for an ACK is ACKed
 // meanwhile.
 func (s *session) takeWithInputs(a entropy.Assignment) {
 	fetched := make(chan error, 1)
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	go func() { fetched <- s.n.fetchInputs(ctx, &a) }()
+	go func() { fetched <- s.n.prepare(ctx, &a) }()
 	timer := time.NewTimer(acceptBudget(&a))
 	defer timer.Stop()
 	select {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/worker/boottime"
+	"github.com/entropy-fabric/entropy/actors/worker/container"
 	"github.com/entropy-fabric/entropy/actors/worker/deadline"
 	"github.com/entropy-fabric/entropy/actors/worker/supervisor"
 )
@@ -39,6 +40,14 @@ type Config struct {
 	// Exec lets the node run commands, through the supervisor process. One of
 	// Exec and Handlers is required.
 	Exec bool
+	// ContainerRuntime is the program that runs jobs with an image, if Exec is
+	// set: "podman", "docker" or "nerdctl", or "auto" for the first of the three
+	// that works; "" or "none" for no such jobs. It is looked for again every half
+	// minute, and while there is none the node is offered no such jobs.
+	ContainerRuntime string
+	// ContainerArgs are added to the runtime's command for every container, as
+	// "--network=none" or "--gpus=all".
+	ContainerArgs []string
 	// SupervisorCommand is the program that becomes the supervisor, with the
 	// arguments that lead to [SupervisorMain]; flags are appended. Empty means
 	// this executable with the argument "supervisor".
@@ -64,7 +73,8 @@ type Config struct {
 	// Logger receives the node's log; nil discards it.
 	Logger *slog.Logger
 
-	bootID string // of tests
+	bootID string        // of tests
+	probe  time.Duration // between two looks for a container runtime; of tests
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -82,6 +92,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Grace == 0 {
 		c.Grace = deadline.DefaultGrace
+	}
+	if c.probe == 0 {
+		c.probe = 30 * time.Second
 	}
 	if c.SupervisorIdleExit == 0 {
 		c.SupervisorIdleExit = supervisor.DefaultIdleExit
@@ -123,6 +136,9 @@ func (c Config) validate() error {
 	}
 	if !c.Exec && len(c.Handlers) == 0 {
 		bad("it runs neither commands nor handlers")
+	}
+	if !container.Valid(c.ContainerRuntime) {
+		bad("container runtime %q; it is auto, podman, docker, nerdctl or none", c.ContainerRuntime)
 	}
 	for name, amount := range c.Resources {
 		if err := entropy.ValidateID("resource", name); err != nil {

@@ -78,7 +78,7 @@ func (o *outbox) add(ctx context.Context, r *result) {
 
 // route puts a result where it is worked on next.
 func (o *outbox) route(r *result) {
-	if len(r.exit.Files) > 0 || r.exit.Stdout > 0 || r.exit.Stderr > 0 {
+	if len(r.exit.Files) > 0 || r.exit.Stdout > 0 || r.exit.Stderr > 0 || r.exit.Checkpoint {
 		o.uploads.put(r)
 		return
 	}
@@ -273,6 +273,7 @@ func (s *session) decide(rs []*result, verdicts []entropy.Verdict) (again []*res
 		}
 		s.count(mine, ds)
 		s.n.logs.forget(ds)
+		s.n.saves.forget(ds)
 		s.n.out.remove(mine)
 	}
 	return again

@@ -21,6 +21,10 @@ func (n *Node) describe() entropy.Registration {
 		labels["gpu"] = models[0]
 	}
 	maps.Copy(labels, n.conf.Labels)
+	delete(labels, entropy.LabelContainer) // only what was found counts
+	if r := n.runtime(); r != nil {
+		labels[entropy.LabelContainer] = r.Kind
+	}
 	return entropy.Registration{Nonce: entropy.NewID(), KeyHash: n.conf.KeyHash, BootID: n.conf.bootID, SpoolID: n.spoolID(),
 		Hostname: host, Version: n.conf.Version, Slots: n.conf.Slots, Labels: labels, Resources: n.resources(),
 		Handlers: slices.Sorted(maps.Keys(n.conf.Handlers))}

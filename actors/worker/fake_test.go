@@ -38,6 +38,7 @@ type fabric struct {
 	calls       map[string]int
 	beats       int
 	lastHeld    []entropy.Held
+	saved       fakeCheckpoints
 	problems    []string
 	fault       func(op string, n int) fault
 }
@@ -58,6 +59,7 @@ type fakeJob struct {
 	id         entropy.AssignmentID
 	attempt    int
 	gpus       []entropy.GPUShare
+	from       []entropy.Checkpoint
 	acked      bool
 	expires    time.Time
 	lost       bool
@@ -237,7 +239,7 @@ func (f *fabric) Claim(ctx context.Context, c entropy.ClaimRequest) (entropy.Cla
 			for _, j := range f.queue[:n] {
 				f.byID[j.id] = j
 				reply.Assignments = append(reply.Assignments, entropy.Assignment{JobID: j.job, AssignmentID: j.id, Attempt: j.attempt,
-					TTL: entropy.Duration(f.ttl), AckTimeout: entropy.Duration(f.ackTimeout), GPUs: j.gpus, Spec: j.spec})
+					TTL: entropy.Duration(f.ttl), AckTimeout: entropy.Duration(f.ackTimeout), GPUs: j.gpus, Checkpoints: j.from, Spec: j.spec})
 			}
 			f.queue = f.queue[n:]
 			f.claims[key], ok = reply, true

@@ -25,6 +25,7 @@ type Node struct {
 	slots  *slots
 	out    *outbox
 	logs   *shipments
+	saves  *saves
 	wanted wishes
 
 	drained  atomic.Bool  // by Drain
@@ -59,7 +60,7 @@ func New(conf Config) (*Node, error) {
 	if err := conf.validate(); err != nil {
 		return nil, err
 	}
-	return &Node{conf: conf, log: conf.Logger, slots: newSlots(conf.Slots), out: newOutbox(), logs: newShipments(), wanted: newWishes()}, nil
+	return &Node{conf: conf, log: conf.Logger, slots: newSlots(conf.Slots), out: newOutbox(), logs: newShipments(), saves: newSaves(), wanted: newWishes()}, nil
 }
 
 // Run runs the node until ctx ends, and returns nil then. It returns early with
@@ -113,6 +114,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	n.firstRuntime(ctx)
 	for _, ex := range n.executors() {
 		if err := n.adopt(ctx, ex); err != nil {
 			return err
@@ -135,6 +137,7 @@ func (n *Node) adopt(ctx context.Context, ex executor) error {
 			n.out.expectReplay(h.AssignmentID)
 		} else {
 			n.slots.adopt(h, ex)
+			n.adoptCheckpoints(h, ex)
 		}
 	}
 	if len(held) > 0 {

@@ -17,15 +17,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/worker/container/containertest"
 	"github.com/entropy-fabric/entropy/actors/worker/supervisor"
 )
 
 func TestMain(m *testing.M) {
+	containertest.Main()
 	if len(os.Args) > 1 && os.Args[1] == "supervisor" {
 		os.Exit(SupervisorMain(os.Args[2:]))
 	}
 	if len(os.Args) > 2 && os.Args[1] == "doomed-agent" {
 		doomedAgent(os.Args[2])
+	}
+	if len(os.Args) > 2 && os.Args[1] == "image-agent" {
+		imageAgent(os.Args[2])
 	}
 	os.Exit(m.Run())
 }

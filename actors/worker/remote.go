@@ -7,9 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/worker/container"
 	"github.com/entropy-fabric/entropy/actors/worker/spool"
 	"github.com/entropy-fabric/entropy/actors/worker/supervisor"
 	"github.com/entropy-fabric/entropy/actors/worker/workspace"
@@ -29,6 +31,8 @@ const supervisorPatience = 60 * time.Second
 type remote struct {
 	conf Config
 	root *workspace.Root // of the supervisor's workspaces, for inputs and logs
+
+	images atomic.Pointer[container.Runtime] // what runs images; nil while nothing does
 
 	mu     sync.Mutex
 	client *supervisor.Client // nil while there is none
@@ -125,9 +129,30 @@ func (r *remote) spoolID() string {
 	return r.client.Hello().SpoolID
 }
 
-func (r *remote) check(a *entropy.Assignment) error { return supervisor.Check(&a.Spec) }
+func (r *remote) check(a *entropy.Assignment) error {
+	if a.Spec.Image != "" && r.runtime() == nil {
+		return entropy.Errorf(entropy.CodeInvalid, "this worker has no container runtime that works")
+	}
+	return supervisor.Check(&a.Spec)
+}
+
+// runtime returns what runs images now, or nil. A supervisor that is older than
+// images would run the command without its image.
+func (r *remote) runtime() *container.Runtime {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.client == nil || !r.client.Hello().Images {
+		return nil
+	}
+	return r.images.Load()
+}
 
 func (r *remote) start(ctx context.Context, items []supervisor.StartItem) ([]*entropy.Error, error) {
+	for i := range items {
+		if items[i].Assignment.Spec.Image != "" {
+			items[i].Runtime = r.runtime()
+		}
+	}
 	c, err := r.connected(ctx)
 	if err != nil {
 		return nil, err

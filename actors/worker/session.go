@@ -262,6 +262,8 @@ func (s *session) run(claiming context.Context) {
 	wg.Go(s.directives)
 	wg.Go(func() { s.claims(claiming) })
 	wg.Go(s.shipLogs)
+	wg.Go(s.saveCheckpoints)
+	wg.Go(s.watchRuntime)
 	for range senders {
 		wg.Go(s.send)
 	}

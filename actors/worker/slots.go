@@ -53,6 +53,7 @@ func (s *slots) adopt(h entropy.Held, ex executor) {
 func (s *slots) reserve(as []entropy.Assignment) (fresh, busy []entropy.Assignment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	fresh = make([]entropy.Assignment, 0, len(as))
 	for _, a := range as {
 		if a.Revoked || s.held[a.AssignmentID] != nil {
 			continue
@@ -191,6 +192,13 @@ func (s *slots) runningOn(ex executor) map[entropy.AssignmentID]entropy.JobID {
 		}
 	}
 	return m
+}
+
+// has reports whether an assignment takes up a slot.
+func (s *slots) has(id entropy.AssignmentID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[id] != nil
 }
 
 func (s *slots) used() int {

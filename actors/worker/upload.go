@@ -32,6 +32,7 @@ func (s *session) upload() {
 			continue
 		}
 		s.finishLogs(r)
+		s.finishCheckpoint(r)
 		err := s.stageAll(r)
 		switch {
 		case s.ctx.Err() != nil:

@@ -24,6 +24,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -38,12 +40,22 @@ type Config struct {
 	// Auth says who makes a call. The server adds the key of a worker to it once
 	// its registration was accepted; whoever owns it loads the known ones at start.
 	Auth *identity.Authenticator
+	// Tokens manages tokens and lets workers in; nil means that there are no such
+	// routes, and that a join token registers any worker.
+	Tokens Tokens
+	// Members says who is a member by gossip; nil means that nobody gossips.
+	Members func() []entropy.Member
 	// Metrics serves GET /metrics; nil means 404.
 	Metrics http.Handler
 	// OpenMetrics lets GET /metrics be read without a credential.
 	OpenMetrics bool
 	// Ready says why the control plane cannot serve now; nil means it always can.
 	Ready func() error
+	// Epoch is that of the journal, on every answer; 0 means that there is none.
+	Epoch uint64
+	// Superseded is called when somebody with a valid credential has seen a higher
+	// epoch: another control plane has taken over, and this one answers no more.
+	Superseded func(epoch uint64)
 	// Observe is told of every finished request, for metrics: the route's pattern,
 	// the method, the status and the time taken. It must be quick. nil means nobody.
 	Observe func(pattern, method string, status int, took time.Duration)
@@ -73,6 +85,12 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Superseded == nil {
+		c.Superseded = func(uint64) {}
+	}
+	if c.Members == nil {
+		c.Members = func() []entropy.Member { return []entropy.Member{} }
 	}
 	if c.Ready == nil {
 		c.Ready = func() error { return nil }
@@ -123,6 +141,9 @@ type Server struct {
 	failed  *bucket
 	origin  *http.CrossOriginProtection
 
+	epoch      []string // of the header; nil: none
+	superseded atomic.Bool
+
 	stopping context.Context // canceled when Serve is told to end
 	stop     context.CancelFunc
 }
@@ -135,6 +156,9 @@ func New(conf Config) (*Server, error) {
 	}
 	s := &Server{conf: conf, mux: http.NewServeMux(), hosts: allowedHosts(conf.Hosts),
 		flight: newFlight(conf.MaxInFlight), failed: newBucket(60, time.Second, conf.Now), origin: http.NewCrossOriginProtection()}
+	if conf.Epoch > 0 {
+		s.epoch = []string{strconv.FormatUint(conf.Epoch, 10)}
+	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.table = s.routes()
 	for _, rt := range s.table {

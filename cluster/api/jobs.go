@@ -15,6 +15,9 @@ type submitBody struct {
 	ID             entropy.JobID        `json:"id"`
 	IdempotencyKey string               `json:"idempotency_key"`
 	Spec           *entropy.JobSpec     `json:"spec"`
+	Array          *entropy.ArraySpec   `json:"array"`
+	Hold           bool                 `json:"hold"`
+	Atomic         bool                 `json:"atomic"`
 	Jobs           []entropy.Submission `json:"jobs"`
 }
 
@@ -25,7 +28,7 @@ func (s *Server) submit(w *response, r *http.Request) error {
 	if err := firstOf(noQuery(r), readJSON(w, r, largeBody, &body)); err != nil {
 		return err
 	}
-	single := body.Spec != nil || body.ID != "" || body.IdempotencyKey != ""
+	single := body.Spec != nil || body.ID != "" || body.IdempotencyKey != "" || body.Array != nil || body.Hold || body.Atomic
 	switch {
 	case single && body.Jobs != nil:
 		return entropy.Errorf(entropy.CodeInvalid, "the body has jobs and also the fields of one job").
@@ -47,7 +50,7 @@ func (s *Server) submitOne(w *response, r *http.Request, body submitBody) error 
 	if body.Spec == nil {
 		return entropy.Errorf(entropy.CodeInvalid, "spec is missing").WithHint(`send {"spec": {"command": ["echo", "hello"]}}`)
 	}
-	sub := entropy.Submission{ID: body.ID, IdempotencyKey: body.IdempotencyKey, Spec: *body.Spec}
+	sub := entropy.Submission{ID: body.ID, IdempotencyKey: body.IdempotencyKey, Spec: *body.Spec, Array: body.Array, Hold: body.Hold, Atomic: body.Atomic}
 	results, err := s.conf.Service.Submit(r.Context(), []entropy.Submission{sub})
 	if err != nil {
 		return err
@@ -65,7 +68,7 @@ func (s *Server) submitOne(w *response, r *http.Request, body submitBody) error 
 
 func (s *Server) listJobs(w *response, r *http.Request) error {
 	q := newQuery(r)
-	f := entropy.JobFilter{Queue: q.text("queue"), Name: q.text("name"), Limit: int(q.number("limit", 0, entropy.MaxBatch)), Cursor: q.text("cursor")}
+	f := entropy.JobFilter{Queue: q.text("queue"), Tenant: q.text("tenant"), Name: q.text("name"), Array: entropy.JobID(q.text("array")), Limit: int(q.number("limit", 0, entropy.MaxBatch)), Cursor: q.text("cursor")}
 	for _, v := range q.all("state") {
 		for name := range strings.SplitSeq(v, ",") {
 			if state := entropy.State(name); slices.Contains(entropy.States, state) {
@@ -119,13 +122,17 @@ func operation(w *response, r *http.Request) (op entropy.Operation, err error) {
 	if err := firstOf(noQuery(r), readOptionalJSON(w, r, smallBody, &op)); err != nil {
 		return op, err
 	}
-	if op.ID != "" {
-		err = entropy.ValidateID("operation_id", op.ID)
-	}
+	return op, checkOperation(op)
+}
+
+func checkOperation(op entropy.Operation) error {
 	if len(op.Reason) > entropy.MaxMessage {
-		err = entropy.Errorf(entropy.CodeInvalid, "reason is longer than %d bytes", entropy.MaxMessage)
+		return entropy.Errorf(entropy.CodeInvalid, "reason is longer than %d bytes", entropy.MaxMessage)
 	}
-	return op, err
+	if op.ID != "" {
+		return entropy.ValidateID("operation_id", op.ID)
+	}
+	return nil
 }
 
 func (s *Server) cancelJob(w *response, r *http.Request) error {

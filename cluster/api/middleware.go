@@ -70,6 +70,9 @@ func (s *Server) wrap(rt route) http.Handler {
 		start := time.Now()
 		w := &response{ResponseWriter: rw, rc: http.NewResponseController(rw), pace: rt.pace, idle: s.conf.IdleTimeout}
 		setHeaders(w.Header())
+		if s.epoch != nil {
+			w.Header()[entropy.HeaderEpoch] = s.epoch
+		}
 		defer s.finish(w, r, rt, start)
 		defer func() {
 			if v := recover(); v != nil {
@@ -108,6 +111,9 @@ func (s *Server) enter(w *response, r *http.Request, rt route) error {
 		return entropy.Errorf(entropy.CodeForbidden, "a web page of another site may not do this").WithHint("use the CLI, or the dashboard's own address")
 	}
 	ctx := r.Context()
+	if s.superseded.Load() && rt.access != public {
+		return errSuperseded
+	}
 	if rt.access != public && (rt.access != metrics || !s.conf.OpenMetrics) {
 		p, expires, err := s.conf.Auth.Identify(r)
 		if err != nil {
@@ -115,6 +121,9 @@ func (s *Server) enter(w *response, r *http.Request, rt route) error {
 		}
 		if !rt.access.admits(p.Role) {
 			return errRole
+		}
+		if err := s.meetEpoch(r); err != nil {
+			return err
 		}
 		if !s.flight.enter(p) {
 			return errBusy

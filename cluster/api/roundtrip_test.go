@@ -117,6 +117,21 @@ func (r *recorder) SetWorker(_ context.Context, id entropy.WorkerID, mode entrop
 	return out, nil
 }
 
+func (r *recorder) Policy(context.Context) (out entropy.Policy, err error) {
+	r.call(&out)
+	return out, nil
+}
+
+func (r *recorder) SetPolicy(_ context.Context, p entropy.Policy, op entropy.Operation) (out entropy.Policy, err error) {
+	r.call(&out, p, op)
+	return out, nil
+}
+
+func (r *recorder) Explain(_ context.Context, id entropy.JobID) (out entropy.Explanation, err error) {
+	r.call(&out, id)
+	return out, nil
+}
+
 func (r *recorder) Status(context.Context) (out entropy.Status, err error) {
 	r.call(&out)
 	return out, nil
@@ -298,6 +313,15 @@ func TestServiceCarriesEveryField(t *testing.T) {
 	check("Cancel", err, job, rec.job(), entropy.JobID("j1"), op)
 	job, err = s.Retry(ctx, "j1", op)
 	check("Retry", err, job, rec.job(), entropy.JobID("j1"), op)
+	job, err = s.Hold(ctx, "j1", op)
+	check("Hold", err, job, rec.job(), "hold", entropy.JobID("j1"), op)
+	job, err = s.Release(ctx, "j1", op)
+	check("Release", err, job, rec.job(), "release", entropy.JobID("j1"), op)
+	job, err = s.Prioritize(ctx, "j1", -3, op)
+	check("Prioritize", err, job, rec.job(), entropy.JobID("j1"), -3, op)
+	br := entropy.BulkRequest{Verb: entropy.VerbPrioritize, Priority: 4, DryRun: true, Filter: filled[entropy.JobFilter](), Operation: op}
+	bulk, err := s.Bulk(ctx, br)
+	check("Bulk", err, bulk, answer(new(entropy.BulkReply)), br)
 	ended := rec.job()
 	ended.ID = "j1"
 	done, err := s.Wait(ctx, []entropy.JobID{"j1"}, time.Minute)
@@ -319,6 +343,12 @@ func TestServiceCarriesEveryField(t *testing.T) {
 	check("Workers", err, workers, answer(new([]entropy.WorkerInfo)))
 	info, err := s.SetWorker(ctx, "w2", entropy.WorkerQuarantine, op)
 	check("SetWorker", err, info, answer(new(entropy.WorkerInfo)), entropy.WorkerID("w2"), entropy.WorkerQuarantine, op)
+	policy, err := s.Policy(ctx)
+	check("Policy", err, policy, answer(new(entropy.Policy)))
+	policy, err = s.SetPolicy(ctx, filled[entropy.Policy](), op)
+	check("SetPolicy", err, policy, answer(new(entropy.Policy)), filled[entropy.Policy](), op)
+	x, err := s.Explain(ctx, "j1")
+	check("Explain", err, x, answer(new(entropy.Explanation)), entropy.JobID("j1"))
 	status, err := s.Status(ctx)
 	check("Status", err, status, answer(new(entropy.Status)))
 }

@@ -30,6 +30,15 @@ func (s *Server) registerWorker(w *response, r *http.Request) error {
 		return entropy.Errorf(entropy.CodeForbidden, "key_hash is not the hash of the key that was presented").
 			WithHint("send the SHA-256, in hex, of the worker's own key")
 	}
+	if p.Role == entropy.RoleJoin && s.conf.Tokens != nil { // nobody registers past the token's limits
+		who, err := s.joining(r, reg.Hostname)
+		if err != nil {
+			return err
+		}
+		if _, err := s.conf.Tokens.Join(r.Context(), who); err != nil {
+			return err
+		}
+	}
 	reply, err := s.conf.Worker.Register(r.Context(), reg)
 	if err != nil {
 		return err

@@ -12,16 +12,16 @@ const cancelLong = `Cancel jobs. A queued job is canceled at once; a running one
 are confirmed gone or its lease has ended. Canceling a job twice is harmless.`
 
 func (a *app) cancelCommand() *cobra.Command {
-	var reason string
+	r := &entropy.BulkRequest{Verb: entropy.VerbCancel}
 	c := &cobra.Command{
-		Use:   "cancel JOB… | -",
-		Short: "Cancel jobs",
-		Long:  cancelLong,
-		Args:  argument(1, -1, "a job ID"),
+		Use:     "cancel JOB… | - | --queue Q --yes",
+		Short:   "Cancel jobs",
+		Long:    cancelLong,
+		Example: "  entropy cancel --queue night --state pending --yes",
 	}
-	c.Flags().StringVar(&reason, "reason", "", "why, for people; recorded with the event")
-	return a.command(c, func(ctx context.Context, args []string) error {
-		return a.change(ctx, args, reason, entropy.Service.Cancel, func(j *entropy.Job) string {
+	c.Flags().StringVar(&r.Operation.Reason, "reason", "", "why, for people; recorded with the event")
+	return a.changeCommand(c, r, func(ctx context.Context, args []string) error {
+		return a.change(ctx, args, r.Operation.Reason, entropy.Service.Cancel, func(j *entropy.Job) string {
 			if j.State.Terminal() {
 				return string(j.ID) + "  " + string(j.State)
 			}
@@ -31,20 +31,32 @@ func (a *app) cancelCommand() *cobra.Command {
 }
 
 const retryLong = `Submit a new job with the specification of one that has ended, and print the
-new job's ID.`
+new job's ID. Of an array that is a new array of the members that did not succeed.`
 
 func (a *app) retryCommand() *cobra.Command {
-	var reason string
+	r := &entropy.BulkRequest{Verb: entropy.VerbRetry}
 	c := &cobra.Command{
-		Use:   "retry JOB… | -",
-		Short: "Run ended jobs again, as new jobs",
-		Long:  retryLong,
-		Args:  argument(1, -1, "a job ID"),
+		Use:     "retry JOB… | - | --queue Q --yes",
+		Short:   "Run ended jobs again, as new jobs",
+		Long:    retryLong,
+		Example: "  entropy retry --queue night --state failed --yes",
 	}
-	c.Flags().StringVar(&reason, "reason", "", "why, for people; recorded with the event")
-	return a.command(c, func(ctx context.Context, args []string) error {
-		return a.change(ctx, args, reason, entropy.Service.Retry, func(j *entropy.Job) string { return string(j.ID) })
+	c.Flags().StringVar(&r.Operation.Reason, "reason", "", "why, for people; recorded with the event")
+	c.Flags().BoolVar(&r.Dependents, "dependents", false, "also make new jobs of those that failed because these did; all or none")
+	return a.changeCommand(c, r, func(ctx context.Context, args []string) error {
+		if r.Dependents {
+			return a.retryDependents(ctx, r, args)
+		}
+		return a.change(ctx, args, r.Operation.Reason, entropy.Service.Retry, func(j *entropy.Job) string { return string(j.ID) })
 	})
+}
+
+// retryDependents makes new jobs of some and of those that failed because of them.
+func (a *app) retryDependents(ctx context.Context, r *entropy.BulkRequest, args []string) (err error) {
+	if r.IDs, err = a.readIDs(args); err != nil || len(r.IDs) == 0 {
+		return err
+	}
+	return a.bulk(ctx, r, true)
 }
 
 type changer func(entropy.Service, context.Context, entropy.JobID, entropy.Operation) (*entropy.Job, error)

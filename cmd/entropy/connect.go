@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/cluster/identity"
 	"github.com/entropy-fabric/entropy/fabric"
 )
 
@@ -40,28 +41,25 @@ func (a *app) connect() (entropy.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := readRoots(firstOf(a.global.caFile, a.env("ENTROPY_CA_FILE")))
+	roots, err := a.roots(server, token)
 	if err != nil {
 		return nil, err
 	}
 	return a.dial(entropy.ClientConfig{Server: server, Token: token, RootCAs: roots})
 }
 
-// readRoots reads the authorities that may vouch for the server; nil, the
-// system's, when no file is named.
-func readRoots(file string) (*x509.CertPool, error) {
-	if file == "" {
+// roots returns the authorities that may vouch for the server: those of the file
+// that is named, or, for a token without a pin, that of the control plane on this
+// host. Nil leaves it to the token's pin, or to the system's.
+func (a *app) roots(server, token string) (*x509.CertPool, error) {
+	if file := firstOf(a.global.caFile, a.env("ENTROPY_CA_FILE")); file != "" {
+		return fabric.ReadRoots(file)
+	}
+	own := filepath.Join(a.dataDir(), identity.CACertFile)
+	if _, err := os.Stat(own); err != nil || entropy.IsTicket(token) || !onLoopback(server) {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, usagef("the CA file cannot be read: %v", err).WithHint("name a readable PEM file with --ca-file or ENTROPY_CA_FILE")
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, usagef("%s holds no certificate", file).WithHint("it should be PEM, beginning with -----BEGIN CERTIFICATE-----")
-	}
-	return pool, nil
+	return fabric.ReadRoots(own)
 }
 
 // server returns the URL of the control plane.

@@ -8,25 +8,39 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/entropy-fabric/entropy/cluster"
 	"github.com/entropy-fabric/entropy/fabric"
 )
 
 // controlFlags are the flags of a control plane, shared by control and up.
 type controlFlags struct {
 	data, listen        string
-	insecure            bool
+	insecure, tls       bool
 	leaseTTL, heartbeat time.Duration
 	logLevel            string
+	gossip              fabric.GossipConfig
+	noDiscovery         bool
 }
 
 func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
 	s.StringVar(&f.data, "data", dataDir, "data `DIR`; its owner is this control plane alone (default: $XDG_STATE_HOME/entropy, or /var/lib/entropy as root)")
 	hideDefault(s, "data")
 	s.StringVar(&f.listen, "listen", fabric.DefaultListen, "`HOST:PORT` to serve the API on; port 0 takes a free one")
-	s.BoolVar(&f.insecure, "insecure", false, "serve plain HTTP to other hosts too; tokens and output travel readable")
+	s.BoolVar(&f.insecure, "insecure", false, "serve plain HTTP to other hosts, not TLS; tokens and output travel readable")
+	s.BoolVar(&f.tls, "tls", false, "serve TLS on loopback too; off loopback it is the default")
 	s.DurationVar(&f.leaseTTL, "lease-ttl", 0, "how long a silent worker keeps its jobs (default 15s)")
 	s.DurationVar(&f.heartbeat, "heartbeat", 0, "how often workers report (default 5s)")
 	s.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	registerGossip(s, &f.gossip)
+	s.StringVar(&f.gossip.Profile, "profile", "lan", "how soon a dead worker is missed: lan (5 to 9 s), fast (2 to 3.5 s, heartbeats every second) or wan; workers follow")
+	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane")
+}
+
+// registerGossip registers the flags that every node has.
+func registerGossip(s *pflag.FlagSet, g *fabric.GossipConfig) {
+	s.StringVar(&g.Listen, "gossip-listen", "", "`IP:PORT` to gossip on, UDP and TCP (default: port 7601, or a free one; on loopback if the API is)")
+	s.StringVar(&g.Advertise, "advertise", "", "`HOST` or HOST:PORT by which other nodes reach this one's gossip (default: found out)")
+	s.BoolVar(&g.Off, "no-gossip", false, "take no part in gossip: leases alone tell when a worker is lost")
 }
 
 // config checks the flags and returns what the facade wants of them.
@@ -41,9 +55,13 @@ func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
 	if err := notNegative(map[string]time.Duration{"lease-ttl": f.leaseTTL, "heartbeat": f.heartbeat}); err != nil {
 		return none, err
 	}
+	if _, err := cluster.ParseProfile(f.gossip.Profile); err != nil {
+		return none, usagef("--profile: %v", err)
+	}
 	logger, err := a.logger(f.logLevel)
 	return fabric.ControlConfig{
-		DataDir: f.data, Listen: f.listen, Insecure: f.insecure,
+		Gossip: f.gossip, NoDiscovery: f.noDiscovery,
+		DataDir: f.data, Listen: f.listen, Insecure: f.insecure, TLS: f.tls,
 		LeaseTTL: f.leaseTTL, Heartbeat: f.heartbeat, Version: programVersion(), Logger: logger,
 	}, err
 }
@@ -52,7 +70,8 @@ const controlLong = `Run the control plane: it keeps the jobs, and tells workers
 
 At the first start it writes two credentials into the data directory, readable
 by its owner only: admin.token for people and programs, worker.token for workers
-that join. It may be killed at any moment; what it acknowledged is on disk.`
+that join; and its own certificate authority, which both pin. On other addresses
+than the loopback's it serves TLS. It may be killed at any moment; what it acknowledged is on disk.`
 
 func (a *app) controlCommand() *cobra.Command {
 	var f controlFlags

@@ -42,8 +42,13 @@ type fakeService struct {
 	events  []entropy.EventPage
 	asked   []entropy.EventFilter
 	status  entropy.Status
-	ops     []entropy.Operation
-	onWait  func(ids []entropy.JobID)
+	policy  entropy.Policy
+
+	explanation entropy.Explanation
+	ops         []entropy.Operation
+	bulks       []entropy.BulkRequest
+	pages       []entropy.BulkReply
+	onWait      func(ids []entropy.JobID)
 }
 
 func (f *fakeService) call(name string) error {
@@ -177,6 +182,26 @@ func (f *fakeService) SetWorker(_ context.Context, id entropy.WorkerID, mode ent
 		return entropy.WorkerInfo{}, err
 	}
 	return entropy.WorkerInfo{Worker: entropy.Worker{ID: id, State: entropy.WorkerAlive, Draining: mode == entropy.WorkerDrain}}, nil
+}
+
+func (f *fakeService) Policy(context.Context) (entropy.Policy, error) {
+	return f.policy, f.call("policy")
+}
+
+func (f *fakeService) SetPolicy(_ context.Context, p entropy.Policy, op entropy.Operation) (entropy.Policy, error) {
+	f.ops = append(f.ops, op)
+	if err := f.call("set policy"); err != nil {
+		return entropy.Policy{}, err
+	}
+	p.Version++
+	f.policy = p
+	return p, nil
+}
+
+func (f *fakeService) Explain(_ context.Context, id entropy.JobID) (entropy.Explanation, error) {
+	x := f.explanation
+	x.JobID = id
+	return x, f.call("explain " + string(id))
 }
 
 func (f *fakeService) Events(_ context.Context, filter entropy.EventFilter) (entropy.EventPage, error) {

@@ -32,6 +32,16 @@ func (files inputFiles) inputs() []entropy.Input {
 	return out
 }
 
+// makeExecutable lets the job run the file of this path, whatever its mode is here.
+func (files inputFiles) makeExecutable(path string) {
+	abs, err := filepath.Abs(path)
+	for i := range files {
+		if err == nil && path != "" && files[i].local == abs {
+			files[i].Mode |= 0o500
+		}
+	}
+}
+
 // gatherInputs finds and hashes the files that the paths name. A file keeps its
 // base name; a directory comes with everything below it, under its own name.
 func gatherInputs(ctx context.Context, paths []string) (inputFiles, error) {

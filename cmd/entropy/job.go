@@ -73,7 +73,10 @@ func jobFacts(j *entropy.Job, now time.Time) [][2]string {
 	add("State", stateOf(j))
 	add("Message", j.Message)
 	add("Command", workOf(&j.Spec))
-	add("Queue", fmt.Sprintf("%s (tenant %s, priority %d)", j.QueueName(), j.TenantName(), j.Spec.Priority))
+	add("Queue", fmt.Sprintf("%s (tenant %s, priority %d)", j.QueueName(), j.TenantName(), j.Priority()))
+	add("Array", arrayOf(j))
+	add("Waits for", afterOf(j))
+	add("Resources", j.Spec.Resources.String())
 	add("Labels", pairs(j.Spec.Labels))
 	add("Requires", pairs(j.Spec.Require))
 	add("Worker", workerOf(j))
@@ -87,6 +90,8 @@ func jobFacts(j *entropy.Job, now time.Time) [][2]string {
 	if string(j.Result) != "null" {
 		add("Result", string(j.Result))
 	}
+	add("Checkpoint", checkpointOf(j, now))
+	add("Not saved", j.CheckpointRefused)
 	add("Retry of", string(j.Spec.RetryOf))
 	add("Submitted", when(&j.CreatedAt, now))
 	add("Not before", when(j.Spec.NotBefore, now))
@@ -95,6 +100,44 @@ func jobFacts(j *entropy.Job, now time.Time) [][2]string {
 	add("Finished", when(j.FinishedAt, now))
 	add("Took", took(j, now))
 	return facts
+}
+
+// checkpointOf says what a next attempt would resume from.
+func checkpointOf(j *entropy.Job, now time.Time) string {
+	from := j.ResumeFrom()
+	if len(from) == 0 {
+		return ""
+	}
+	c := from[0]
+	return fmt.Sprintf("%d of attempt %d, %s, %s", c.Seq, c.Attempt, size(c.Size), when(&c.At, now))
+}
+
+// arrayOf says how the members of an array stand, or of which array a job is a member.
+func arrayOf(j *entropy.Job) string {
+	if m := j.Spec.Array; m != nil {
+		return fmt.Sprintf("member %d of %s", m.Index, m.Of)
+	}
+	if j.Array == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%d members, %d to %d:", j.Array.Count, j.Array.First, j.Array.Last)
+	for _, s := range entropy.States {
+		if n := j.Array.States[s]; n > 0 {
+			text += fmt.Sprintf(" %d %s", n, s)
+		}
+	}
+	return text
+}
+
+// afterOf writes what a job waits for, as --after reads it.
+func afterOf(j *entropy.Job) string {
+	words := make([]string, len(j.Spec.After))
+	for i, d := range j.Spec.After {
+		if words[i] = string(d.Job); d.On == entropy.OnEnd {
+			words[i] += ":end"
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // when writes a moment and its distance from now.

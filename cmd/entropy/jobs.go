@@ -28,7 +28,9 @@ func (a *app) jobsCommand() *cobra.Command {
 	s := c.Flags()
 	s.StringSliceVar(&f.states, "state", nil, "only these `STATES`, separated by commas")
 	s.StringVar(&f.filter.Queue, "queue", "", "only this `QUEUE`")
+	s.StringVar(&f.filter.Tenant, "tenant", "", "only this `TENANT`")
 	s.StringVar(&f.filter.Name, "name", "", "only jobs of this `NAME`")
+	s.StringVar((*string)(&f.filter.Array), "array", "", "only the members of this array, by its `ID`")
 	s.StringArrayVar(&f.labels, "label", nil, "only jobs with this label `KEY=VALUE` (repeatable)")
 	s.IntVar(&f.filter.Limit, "limit", 100, "at most this many, up to 1000")
 	s.StringVar(&f.filter.Cursor, "cursor", "", "continue after the page that named this `CURSOR`")
@@ -82,6 +84,8 @@ func stateOf(j *entropy.Job) string {
 		s += ",canceling"
 	case j.Held:
 		s += ",held"
+	case j.Blocked:
+		s += ",waiting"
 	}
 	return s
 }
@@ -118,6 +122,9 @@ func took(j *entropy.Job, now time.Time) string {
 func workOf(s *entropy.JobSpec) string {
 	if s.Handler != "" {
 		return strings.TrimSpace("handler " + s.Handler + " " + string(s.Payload))
+	}
+	if s.Image != "" {
+		return strings.TrimSpace("image " + s.Image + " " + shellWords(s.Command))
 	}
 	return shellWords(s.Command)
 }

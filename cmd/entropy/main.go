@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+	_ "time/tzdata" // schedules have zones, and the host may have no table of them: 0.4 MiB
 
 	"github.com/entropy-fabric/entropy"
 )

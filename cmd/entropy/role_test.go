@@ -62,7 +62,7 @@ type role struct {
 	code   int
 }
 
-var urlPattern = regexp.MustCompile(`http://\S*\d`)
+var urlPattern = regexp.MustCompile(`https?://\S*\d`)
 
 // startRole starts the binary and returns once it has said where it listens, or
 // has ended.

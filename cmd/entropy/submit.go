@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/entropy-fabric/entropy"
 )
@@ -23,36 +24,76 @@ type submitFlags struct {
 	require, label, env          []string
 	input, artifact              []string
 	cwd, disconnect              string
-	handler, payload             string
-	wait                         bool
+	handler, payload, image      string
+	graph                        graphFlags
+	file, script                 string
+	wait, checkpoint             bool
 	waitTimeout                  time.Duration
 }
 
 const submitLong = `Submit a job: a command line that a worker runs without a shell.
 
-It prints the job's ID and nothing else. The ID is made here, before the first
+It prints the job's ID and nothing else; of an array, its one ID. The ID is made here, before the first
 send, and a send without an answer is repeated with it: there is one job, however
-often it was sent. --wait stays until the job has ended.`
+often it was sent. --wait stays until the job has ended.
+
+Without "--" the first word may name a script on this machine that begins with
+"#!": it is shipped, and lines "#ENTROPY --gpus 1 --run-timeout 2h" in its header
+are flags, which those of the command line override. -f reads a job file in YAML:
+one job, or several that are accepted as a whole; see docs/JOBFILE.md.`
 
 const submitExample = `  entropy submit -- echo hello
   entropy submit --wait --artifact 'out/*.csv' --input data.json -- python3 crunch.py
-  entropy submit --name nightly --max-attempts 5 --run-timeout 2h -- sh -c 'make && ./bench'`
+  entropy submit --name nightly --max-attempts 5 --run-timeout 2h -- sh -c 'make && ./bench'
+  entropy submit --image docker.io/library/python:3.13 -- python3 -c 'print(1)'
+  entropy submit --array 0-99 --after prepare -- ./train --fold {}
+  entropy submit ./train.sh --fold 3
+  entropy submit -f pipeline.yaml --wait`
 
 func (a *app) submitCommand() *cobra.Command {
 	var f submitFlags
 	c := &cobra.Command{
-		Use:     "submit [flags] -- ARGV…",
+		Use:     "submit [flags] -- ARGV… | SCRIPT [ARG…] | -f FILE",
 		Short:   "Submit a job and print its ID",
 		Long:    submitLong,
 		Example: submitExample,
 	}
-	f.register(c)
-	return a.command(c, func(ctx context.Context, args []string) error { return a.submit(ctx, &f, args) })
-}
-
-func (f *submitFlags) register(c *cobra.Command) {
 	s := c.Flags()
 	s.SetInterspersed(false) // flags after the command's name are the command's own
+	f.register(s)
+	s.StringVarP(&f.file, "file", "f", "", "a job `FILE` in YAML, or - for standard input, instead of ARGV")
+	s.BoolVar(&f.wait, "wait", false, "wait until the job has ended; exit 7 when it did not succeed")
+	s.DurationVar(&f.waitTimeout, "wait-timeout", 0, "`LIMIT` on --wait; exit 8 when it is reached")
+	return a.command(c, func(ctx context.Context, args []string) error {
+		if f.file != "" {
+			return a.submitFile(ctx, c.Flags(), &f, args)
+		}
+		if c.ArgsLenAtDash() >= 0 || len(args) == 0 {
+			return a.submit(ctx, &f, args)
+		}
+		script, err := readScript(args[0])
+		if err != nil || script == nil {
+			return errOr(err, func() error { return a.submit(ctx, &f, args) })
+		}
+		merged, err := script.flags(c.Flags(), &f)
+		if err != nil {
+			return err
+		}
+		return a.submit(ctx, merged, script.argv(args[1:]))
+	})
+}
+
+// errOr returns err, or what do returns when it is nil.
+func errOr(err error, do func() error) error {
+	if err != nil {
+		return err
+	}
+	return do()
+}
+
+// register adds the flags that say what a job is.
+func (f *submitFlags) register(s *pflag.FlagSet) {
+	f.graph.register(s)
 	s.StringVar(&f.id, "id", "", "the job's `ID`; repeating a submission with it is harmless")
 	s.StringVar(&f.key, "idempotency-key", "", "a `KEY` that makes repeating this submission harmless, instead of --id")
 	s.StringVar(&f.name, "name", "", "a `NAME` for people; need not be unique")
@@ -70,10 +111,10 @@ func (f *submitFlags) register(c *cobra.Command) {
 	s.StringArrayVar(&f.env, "env", nil, "a variable `KEY=VALUE` for the process (repeatable)")
 	s.StringVar(&f.cwd, "cwd", "", "absolute `DIR` at the worker to run in (default: a fresh scratch directory)")
 	s.StringArrayVar(&f.label, "label", nil, "a label `KEY=VALUE` of the job, for people and filters (repeatable)")
-	s.BoolVar(&f.wait, "wait", false, "wait until the job has ended; exit 7 when it did not succeed")
-	s.DurationVar(&f.waitTimeout, "wait-timeout", 0, "`LIMIT` on --wait; exit 8 when it is reached")
 	s.StringVar(&f.disconnect, "disconnect", "", "`MODE` of its worker when cut off: continue or stop (default continue)")
 	s.StringVar(&f.handler, "handler", "", "`NAME` of a Go handler at the worker, instead of ARGV")
+	s.StringVar(&f.image, "image", "", "the OCI image `REF` that ARGV runs in; without ARGV, its own command; its workers have podman, docker or nerdctl")
+	s.BoolVar(&f.checkpoint, "checkpoint", false, "it saves its state by renaming it into $ENTROPY_CHECKPOINT_DIR/ready/, and finds it again in restored/")
 	s.StringVar(&f.payload, "payload", "", "the handler's argument: `JSON`, or @FILE")
 }
 
@@ -90,10 +131,13 @@ func (f *submitFlags) submission(args []string, now time.Time) (entropy.Submissi
 		return sub, err
 	}
 	sub.Spec = entropy.JobSpec{
-		Name: f.name, Command: args, Handler: f.handler, Queue: f.queue, Tenant: f.tenant, Priority: f.priority,
+		Name: f.name, Command: args, Handler: f.handler, Image: f.image, Queue: f.queue, Tenant: f.tenant, Priority: f.priority,
 		Cwd: f.cwd, Artifacts: f.artifact, Disconnect: entropy.Disconnect{Worker: f.disconnect},
 		Retry:      entropy.RetryPolicy{MaxAttempts: f.maxAttempts, NoRetry: f.noRetry},
 		RunTimeout: entropy.Duration(f.runTimeout), QueueTimeout: entropy.Duration(f.queueTimeout),
+	}
+	if f.checkpoint {
+		sub.Spec.Checkpoint = new(entropy.CheckpointPolicy)
 	}
 	err := f.maps(&sub.Spec, now)
 	if err == nil {
@@ -151,10 +195,14 @@ func (a *app) submit(ctx context.Context, f *submitFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := f.graph.apply(a, &sub); err != nil {
+		return err
+	}
 	files, err := gatherInputs(ctx, f.input)
 	if err != nil {
 		return err
 	}
+	files.makeExecutable(f.script)
 	sub.Spec.Inputs = files.inputs()
 	if err := sub.Spec.Validate(); err != nil {
 		return err

@@ -200,6 +200,8 @@ func endOf(j *entropy.Job) string {
 		return s + ": " + printable(j.Signal)
 	case j.Reason == entropy.ReasonExit && j.ExitCode != nil:
 		return fmt.Sprintf("%s: exit code %d", s, *j.ExitCode)
+	case j.Array != nil:
+		return s + ": " + printable(j.Message)
 	case j.Message != "":
 		return fmt.Sprintf("%s: %s: %s", s, j.Reason, printable(j.Message))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/cluster/identity"
 	"github.com/entropy-fabric/entropy/fabric"
 )
 
@@ -27,6 +29,9 @@ type workerFlags struct {
 	labels []string
 
 	resources []string
+
+	containerRuntime string
+	containerArgs    []string
 }
 
 func (f *workerFlags) register(s *pflag.FlagSet) {
@@ -34,6 +39,8 @@ func (f *workerFlags) register(s *pflag.FlagSet) {
 	s.IntVar(&f.slots, "slots", runtime.NumCPU(), "jobs it runs at once (default: the CPUs)")
 	s.StringArrayVar(&f.labels, "label", nil, "a label `KEY=VALUE` jobs may require (repeatable)")
 	s.StringArrayVar(&f.resources, "resource", nil, "a resource `NAME=AMOUNT` jobs may ask for, beside the detected cpu, mem and gpu (repeatable)")
+	s.StringVar(&f.containerRuntime, "container-runtime", "auto", "the `PROGRAM` that runs jobs with an image: podman, docker, nerdctl, auto for the first of them that works, or none")
+	s.StringArrayVar(&f.containerArgs, "container-arg", nil, "an `ARGUMENT` of the container runtime for every container, as in --container-arg=--network=none (repeatable)")
 	s.Lookup("slots").DefValue = "0"
 }
 
@@ -68,7 +75,8 @@ func (f *workerFlags) config(logger *slog.Logger) (fabric.WorkerConfig, error) {
 	if err != nil {
 		return none, err
 	}
-	return fabric.WorkerConfig{Name: entropy.WorkerID(name), Slots: f.slots, Labels: labels, Resources: resources, Version: programVersion(), Logger: logger}, nil
+	return fabric.WorkerConfig{Name: entropy.WorkerID(name), Slots: f.slots, Labels: labels, Resources: resources, Version: programVersion(), Logger: logger,
+		ContainerRuntime: f.containerRuntime, ContainerArgs: f.containerArgs}, nil
 }
 
 // amounts reads the values NAME=AMOUNT of a repeatable flag.
@@ -105,18 +113,26 @@ func checkLabels(labels map[string]string) error {
 const workerLong = `Run a worker: it takes jobs from a control plane and runs them.
 
 Results wait on its disk until the control plane has accepted them, so either
-side may be away. The token is needed once, to join; after that the worker has a
-key of its own in its data directory. Stopping it leaves its running jobs to its
+side may be away. The token is needed once, to join: the control plane proves that
+it is the token's, and the worker exchanges the token for a key of its own. From
+then on it belongs to that cluster and talks to no other.
+
+Without an address it looks for the control plane on the networks of this machine,
+and it looks again when the control plane is no longer where it was. Stopping it leaves its running jobs to its
 supervisor process: a worker started again on the same directory finds them.`
 
 func (a *app) workerCommand() *cobra.Command {
 	var f workerFlags
-	var data, logLevel string
+	var data, logLevel, join string
+	var gossip fabric.GossipConfig
+	var noDiscovery bool
 	c := &cobra.Command{
 		Use:   "worker",
 		Short: "Run a worker, or manage the workers of the fabric",
 		Long:  workerLong,
-		Example: `  entropy worker --server http://lab1:7600 --token-file worker.token --label gpu=h100
+		Example: `  entropy worker --token-file worker.token
+  entropy worker --join lab1 --token-file worker.token
+  entropy worker --server https://lab1:7600 --token-file worker.token --label gpu=h100
   entropy worker drain lab-3`,
 		Args: cobra.NoArgs,
 	}
@@ -125,10 +141,14 @@ func (a *app) workerCommand() *cobra.Command {
 		"data `DIR`; its owner is this worker alone (default: worker below the control plane's default)")
 	hideDefault(c.Flags(), "data")
 	c.Flags().StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
+	c.Flags().StringVar(&join, "join", "", "`HOST` or HOST:PORT of the control plane; a name is looked up anew at every try")
+	registerGossip(c.Flags(), &gossip)
+	c.Flags().BoolVar(&noDiscovery, "no-discovery", false, "do not look for the control plane on the networks of this machine")
 	c.AddCommand(
 		a.modeCommand(entropy.WorkerDrain, "Let a worker finish what it runs and take no more"),
 		a.modeCommand(entropy.WorkerResume, "Let a drained or quarantined worker take work again"),
 		a.modeCommand(entropy.WorkerQuarantine, "Give a worker no more work because it is not trusted"),
+		a.resetIdentityCommand(),
 	)
 	return a.command(c, func(ctx context.Context, _ []string) error {
 		logger, err := a.logger(logLevel)
@@ -142,15 +162,49 @@ func (a *app) workerCommand() *cobra.Command {
 		if data == "" {
 			return usagef("--data is empty").WithHint("name a directory, as in --data /var/lib/entropy-worker")
 		}
-		conf.DataDir = data
-		if conf.Server, err = a.server(); err != nil {
+		conf.DataDir, conf.Gossip, conf.NoDiscovery = data, gossip, noDiscovery
+		if conf.Server, err = a.workerServer(join, data, noDiscovery); err != nil {
 			return err
 		}
 		if conf.TokenFile, err = a.joinTokenFile(conf.Server); err != nil {
 			return err
 		}
+		if conf.RootCAs, err = fabric.ReadRoots(firstOf(a.global.caFile, a.env("ENTROPY_CA_FILE"))); err != nil {
+			return err
+		}
 		return runWorker(ctx, conf)
 	})
+}
+
+// workerServer returns the control plane's address that a worker is told: by --join,
+// --server or the environment, or by a control plane that has its data on this
+// host. It is "" when the worker remembers it, or is to look for it.
+func (a *app) workerServer(join, data string, noDiscovery bool) (string, error) {
+	told := firstOf(a.global.server, a.env("ENTROPY_SERVER"))
+	if join == "" && told != "" {
+		return told, nil
+	}
+	if join != "" {
+		if a.global.server != "" {
+			return "", usagef("--join and --server both name the control plane").WithHint("leave one out")
+		}
+		if _, _, err := net.SplitHostPort(join); err != nil {
+			join = net.JoinHostPort(strings.Trim(join, "[]"), "7600")
+		}
+		return join, nil
+	}
+	known := false // by the worker itself, or by a control plane of this host
+	for _, file := range []string{filepath.Join(data, identity.MembershipFile), filepath.Join(a.dataDir(), fabric.URLFile)} {
+		_, err := os.Stat(file)
+		known = known || err == nil
+	}
+	if token := firstOf(a.global.tokenFile, a.env("ENTROPY_TOKEN_FILE")); noDiscovery || token == "" && !known {
+		return a.server()
+	}
+	if _, err := os.Stat(filepath.Join(a.dataDir(), fabric.URLFile)); err == nil {
+		return a.server()
+	}
+	return "", nil
 }
 
 // runWorker runs a worker until ctx ends.

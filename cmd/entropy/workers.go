@@ -53,6 +53,9 @@ func workerState(w *entropy.Worker) string {
 	if w.Quarantined {
 		words = append(words, "quarantined")
 	}
+	if w.Probation > 0 {
+		words = append(words, "on probation for "+itoa(w.Probation)+" jobs")
+	}
 	s := strings.Join(words, ",")
 	if w.Reason != "" {
 		s += " (" + shorten(printable(w.Reason), 40) + ")"

@@ -104,3 +104,12 @@ func (l *Limits) Stop(now time.Duration, reason entropy.Reason) bool {
 	l.termed, l.reason = now, reason
 	return true
 }
+
+// Renew moves the end of trust, never back. Trust that has run out stays so under
+// the contract: the answer comes too late, and the lease may have ended elsewhere
+// while the machine was suspended.
+func (l *Limits) Renew(now, trust time.Duration) {
+	if trust > l.Trust && !(l.Contract && now >= l.Trust) {
+		l.Trust = trust
+	}
+}

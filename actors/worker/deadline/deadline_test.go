@@ -116,3 +116,23 @@ func TestCheckNoticesAStuckLoop(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// proves L-2: an answer that comes when trust has run out, as after a suspension,
+// does not revive it under the contract.
+func TestTrustThatRanOutIsNotRenewed(t *testing.T) {
+	for _, c := range []struct {
+		contract   bool
+		now, trust time.Duration
+		want       time.Duration
+	}{
+		{true, 9 * time.Second, 20 * time.Second, 20 * time.Second},
+		{true, 9 * time.Second, 5 * time.Second, 10 * time.Second},
+		{true, 10 * time.Second, 20 * time.Second, 10 * time.Second},
+		{false, 11 * time.Second, 20 * time.Second, 20 * time.Second},
+	} {
+		l := Limits{Trust: 10 * time.Second, Contract: c.contract}
+		if l.Renew(c.now, c.trust); l.Trust != c.want {
+			t.Errorf("%+v: trust until %s", c, l.Trust)
+		}
+	}
+}

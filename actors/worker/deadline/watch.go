@@ -72,12 +72,12 @@ func (w *Watch) Remove(id entropy.AssignmentID) {
 	delete(w.runs, id)
 }
 
-// Renew moves the end of trust of a run. It never moves back.
+// Renew moves the end of trust of a run; see [Limits.Renew].
 func (w *Watch) Renew(id entropy.AssignmentID, trust time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if r := w.runs[id]; r != nil && trust > r.Trust {
-		r.Trust = trust // the alarm may now ring early, which is harmless
+	if r := w.runs[id]; r != nil {
+		r.Limits.Renew(boottime.Now(), trust) // the alarm may now ring early, which is harmless
 	}
 }
 
