@@ -23,6 +23,7 @@ type Membership struct {
 	delegate *delegate
 	list     *memberlist.Memberlist
 	keyring  *memberlist.Keyring
+	address  string // HOST:PORT by which others reach this node
 
 	mu     sync.Mutex
 	roster *roster
@@ -74,6 +75,7 @@ func Open(cfg Config) (*Membership, error) {
 		return nil, entropy.Errorf(entropy.CodeUnavailable, "gossip on %s: %v", cfg.Listen, err).
 			WithHint("is another node running here? choose another address with --gossip-listen, or --advertise the one others reach")
 	}
+	m.address = m.list.LocalNode().Address() // later the library may be writing it
 	m.running.Go(func() { m.pump(ctx) })
 	m.running.Go(func() { m.rejoin(ctx) })
 	return m, nil
@@ -149,7 +151,7 @@ func (m *Membership) Alone() bool {
 }
 
 // Address returns HOST:PORT by which others reach this node.
-func (m *Membership) Address() string { return m.list.LocalNode().Address() }
+func (m *Membership) Address() string { return m.address }
 
 // Health returns how badly this node itself keeps up, by its missed probes: 0 is
 // well, higher is worse (Lifeguard's local health, arXiv:1707.00788).
