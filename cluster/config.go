@@ -172,8 +172,8 @@ func (c *Config) memberlist(name string, d *delegate) (*memberlist.Config, error
 	m.Name, m.BindAddr, m.Label, m.Keyring, m.Transport = name, host, c.ClusterID, keyring, c.Transport
 	m.Delegate, m.Events, m.Alive, m.Ping = d, d, d, d
 	m.DeadNodeReclaimTime = 10 * time.Second
-	m.EnableCompression = false // it costs more time than the few bytes are worth
-	m.LogOutput, m.Logger = nil, log.New(&logLines{c.Logger}, "", 0)
+	m.EnableCompression = false                                      // it costs more time than the few bytes are worth
+	m.LogOutput, m.Logger = nil, log.New(&logLines{c.Logger}, "", 0) //nolint:forbidigo // the library's own type; what it says goes to the slog.Logger
 	return m, nil
 }
 

@@ -97,7 +97,7 @@ func (m *Membership) pump(ctx context.Context) {
 			e, ok := m.roster.see(s, time.Now())
 			m.mu.Unlock()
 			if ok && s.instance != m.instance {
-				m.cfg.Logger.Info("member "+string(e.State), "role", e.Member.Role, "name", e.Member.Name, "address", e.Member.Address)
+				m.cfg.Logger.Info("gossip: a member has changed", "state", e.State, "role", e.Member.Role, "name", e.Member.Name, "address", e.Member.Address)
 				m.cfg.Events(e)
 			}
 		}

@@ -60,7 +60,6 @@ func (p *pool) work(fn func()) {
 	next := make(chan func(), 1)
 	for ok := true; ok; fn, ok = <-next {
 		fn()
-		fn = nil // what it refers to may be garbage while this goroutine waits
 		if !p.rest(next) {
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +28,7 @@ var errDamaged = errors.New("damaged")
 // that it could not be done here and now: CodeDiskFull, or what the fabric said.
 func Restore(ctx context.Context, conf Config, remote entropy.CheckpointService, from []entropy.Checkpoint) (note string, err error) {
 	d := conf.Dir
-	defer d.remove(halfDir)
+	defer func() { _ = d.remove(halfDir) }() // what is left of it the next restore removes first
 	if err := d.remove(restoredDir); err != nil {
 		return "", err
 	}
@@ -242,7 +243,7 @@ func (r *restoring) setModes() error {
 			return localFault(err)
 		}
 	}
-	for i := len(r.m.Dirs) - 1; i >= 0; i-- { // in lexical order, each follows its parent
+	for i := range slices.Backward(r.m.Dirs) { // in lexical order, each follows its parent
 		if err := r.root.Chmod(filepath.FromSlash(r.m.Dirs[i].Path), fs.FileMode(r.m.Dirs[i].Mode)); err != nil {
 			return localFault(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,7 +31,7 @@ func two(t *testing.T) (*remote, []byte, []byte) {
 func newestPack(t *testing.T, r *remote) string {
 	t.Helper()
 	old := make(map[string]bool)
-	for i := len(r.committed) - 1; i >= 0; i-- {
+	for i := range slices.Backward(r.committed) {
 		m, err := entropy.DecodeCheckpointManifest(r.parts[r.committed[i].Manifest.SHA256])
 		if err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -63,8 +64,8 @@ type Output struct {
 func LastLine(text string) string {
 	logged := ""
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	for i := len(lines) - 1; i >= 0; i-- {
-		switch line := strings.TrimSpace(lines[i]); {
+	for _, line := range slices.Backward(lines) {
+		switch line = strings.TrimSpace(line); {
 		case line == "" || strings.Contains(line, " --help'"):
 		case strings.HasPrefix(line, `time="`) && !strings.Contains(line, "level=fatal"): // nerdctl's message is a fatal one
 			if logged == "" {
