@@ -468,7 +468,8 @@ func DecodeJob(record, spec []byte) (*Job, error) {
 // Require goes.
 func (s *JobSpec) Matches(labels map[string]string) bool { return carries(labels, s.Require) }
 
-func (n *Need) matches(labels map[string]string) bool { return carries(labels, n.Require) }
+// Matches reports whether a worker with these labels carries those that are needed.
+func (n *Need) Matches(labels map[string]string) bool { return carries(labels, n.Require) }
 
 func carries(labels, require map[string]string) bool {
 	for k, want := range require {

@@ -70,7 +70,7 @@ func (w *Worker) Offers(s *JobSpec) bool {
 	if len(s.AnyOf) == 0 {
 		return s.Matches(w.Labels) && w.Resources.Fits(s.Resources)
 	}
-	return slices.ContainsFunc(s.Needs(), func(n Need) bool { return n.matches(w.Labels) && w.Resources.Fits(n.Resources) })
+	return slices.ContainsFunc(s.Needs(), func(n Need) bool { return n.Matches(w.Labels) && w.Resources.Fits(n.Resources) })
 }
 
 // Clone returns a copy of w that shares nothing Apply may change.

@@ -60,7 +60,10 @@ func (s *System) submission(ctx context.Context, sub *entropy.Submission, princi
 	if err != nil {
 		return nil, "", err
 	}
-	if err := firstError(sub.Spec.Validate(), s.graceFits(&sub.Spec)); err != nil {
+	if err := sub.Spec.Validate(); err != nil {
+		return nil, "", err
+	}
+	if err := s.graceFits(&sub.Spec); err != nil {
 		return nil, "", err
 	}
 	if sub.Spec.Array != nil {
@@ -98,15 +101,6 @@ func (s *System) submissionID(sub *entropy.Submission, principal string) (id ent
 
 func inputNotStored(path string) error {
 	return entropy.Errorf(entropy.CodeInvalid, "input %q is not stored", path).WithHint("upload its content with PUT /v1/blobs/{sha256} first")
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // graceFits refuses a job that its worker must end before its lease can end, and

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/cluster/identity"
 )
 
 // SupersededFile in a control plane's data directory says which epoch has
@@ -57,16 +58,7 @@ func readEpoch(path string) (uint64, error) {
 	return n, nil
 }
 
-// writeEpoch replaces the file, so that a crash leaves the old or the new one.
+// writeEpoch replaces the file durably: a crash leaves the old or the new one.
 func writeEpoch(path string, epoch uint64) error {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(f, epoch)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return identity.WriteSecretFile(path, strconv.FormatUint(epoch, 10))
 }

@@ -128,7 +128,7 @@ func (x *explainer) missing(n *need, all []*node) {
 	}
 	var matching []*node
 	for _, o := range all {
-		if (&entropy.JobSpec{Require: n.Require}).Matches(o.worker.Labels) {
+		if n.Matches(o.worker.Labels) {
 			matching = append(matching, o)
 		}
 	}

@@ -49,7 +49,7 @@ func reference(l *lab, w *node) (best *entropy.Job) {
 			}
 		}
 		return slices.ContainsFunc(j.Spec.Needs(), func(n entropy.Need) bool {
-			return (&entropy.JobSpec{Require: n.Require}).Matches(w.worker.Labels) && entropy.Resources(free).Fits(n.Resources)
+			return n.Matches(w.worker.Labels) && entropy.Resources(free).Fits(n.Resources)
 		})
 	}
 	for _, j := range l.jobs {

@@ -170,7 +170,7 @@ func (r room) fits(needs []need) int {
 		return -1
 	}
 	for i := range needs {
-		if len(needs) > 1 && !(&entropy.JobSpec{Require: needs[i].Require}).Matches(r.labels) {
+		if len(needs) > 1 && !needs[i].Matches(r.labels) {
 			continue
 		}
 		if r.has(&needs[i]) {
