@@ -46,6 +46,7 @@ type System struct {
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
 	closing atomic.Bool
+	spawned chan struct{} // closed when the actors are there that the tap tells
 	done    chan struct{} // closed by Close: nobody waits any longer
 }
 
@@ -78,7 +79,7 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		return nil, fmt.Errorf("load liveness: %w", err)
 	}
 	s := &System{
-		cfg: cfg, started: cfg.Now(), tally: newTally(counts), bell: newBell(), done: make(chan struct{}),
+		cfg: cfg, started: cfg.Now(), tally: newTally(counts), bell: newBell(), done: make(chan struct{}), spawned: make(chan struct{}),
 		host:      es.New(es.Config{Logger: cfg.Logger, Conductor: cfg.Conductor}),
 		registry:  fleet.NewRegistry(cfg.Heartbeat + time.Second),
 		listening: fleet.NewListening(liveness.Listening, listeningTick, cfg.Heartbeat/2, time.Now()),
@@ -101,7 +102,9 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		return nil, fmt.Errorf("load who waits for whom: %w", err)
 	}
 	cfg.Journal.Tap(s.onCommit)
-	if err := s.spawn(); err != nil {
+	err = s.spawn()
+	close(s.spawned)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.recover(ctx, liveness); err != nil {
@@ -126,6 +129,8 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 	return s, nil
 }
 
+// spawn starts the actors of the control plane. Some have jobs commit at once, what
+// was due while nothing ran; the tap waits until all can be told of it.
 func (s *System) spawn() (err error) {
 	jobs := &job.Config{Journal: s.cfg.Journal, Fleet: s.registry, Retries: s.retries, Now: s.clock.Now, Settled: s.clock.Settled, Listening: s.listening.Elapsed,
 		TTL: s.cfg.LeaseTTL, Logger: s.cfg.Logger}

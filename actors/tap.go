@@ -39,8 +39,10 @@ func (t *tally) add(ch *entropy.Change) {
 }
 
 // onCommit follows the journal: it is called with every committed batch, in
-// commit order, by the committer. It must not block.
+// commit order, by the committer. It must not block; only while the system starts
+// does it wait for the actors that it tells.
 func (s *System) onCommit(batch []entropy.Change) {
+	<-s.spawned
 	var plan scheduler.Commit
 	var waking []wakeItem
 	var tied ties
