@@ -24,6 +24,10 @@ func NewDocument(entity string) Document {
 		return new(Token)
 	case KindEnrollment:
 		return new(Enrollment)
+	case KindAction:
+		return new(Action)
+	case KindDeadLetter:
+		return new(DeadLetter)
 	}
 	return nil
 }

@@ -33,6 +33,9 @@ type Policy struct {
 	// running at once, so that an outage does not become a storm of retries. 0
 	// means no bound.
 	MaxRetrying int `json:"max_retrying,omitempty"`
+	// Commands says how the actions of a command may be carried out, by its name;
+	// [AnyCommand] stands for those that are not named.
+	Commands map[string]CommandPolicy `json:"commands,omitempty"`
 }
 
 // Gate reserves slots for urgent jobs.
@@ -95,8 +98,8 @@ func (p *Policy) Validate() error {
 	if p.AgingStep < 0 || p.AgingStep.D() > 365*24*time.Hour || p.ReserveAfter < 0 || p.MaxRetrying < 0 {
 		bad("aging_step, reserve_after and max_retrying must not be negative")
 	}
-	if len(p.Gates) > MaxPolicyEntries || len(p.Tenants) > MaxPolicyEntries || len(p.Queues) > MaxPolicyEntries {
-		bad("at most %d gates, tenants and queues are allowed", MaxPolicyEntries)
+	if max(len(p.Gates), len(p.Tenants), len(p.Queues), len(p.Commands)) > MaxPolicyEntries {
+		bad("at most %d gates, tenants, queues and commands are allowed", MaxPolicyEntries)
 	}
 	for _, g := range p.Gates {
 		if g.Slots < 1 || g.Priority < MinPriority || g.Priority > MaxPriority {
@@ -121,6 +124,9 @@ func (p *Policy) Validate() error {
 		if q.MaxRunning < 0 || q.MaxRetrying < 0 || len(q.Reason) > MaxMessage {
 			bad("queue %s: its limits must not be negative", name)
 		}
+	}
+	for name, c := range p.Commands {
+		c.validate(name, bad)
 	}
 	if len(problems) == 0 {
 		return nil
