@@ -114,10 +114,16 @@ func (t *tx) storeDoc(n *net) error {
 	d, v := n.last.doc, int64(version(n.last))
 	if n.expected == 0 {
 		_, err := t.w.insertDoc.exec(d.kind, d.id, v, d.record)
-		return refuse(err, "%s exists already", n.last.change.Entity)
+		if err = refuse(err, "%s exists already", n.last.change.Entity); err != nil {
+			return err
+		}
+		return t.storeAction(n)
 	}
 	changed, err := t.w.updateDoc.exec(v, d.record, d.kind, d.id, int64(n.expected))
-	return moved(changed, err, n)
+	if err = moved(changed, err, n); err != nil {
+		return err
+	}
+	return t.storeAction(n)
 }
 
 // moved reports a conflict when an update found no row at the expected version.

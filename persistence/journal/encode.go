@@ -46,7 +46,10 @@ type eventRow struct {
 }
 
 // docRow is a row of the table doc.
-type docRow struct{ kind, id, record string }
+type docRow struct {
+	kind, id, record string
+	action           *actionRow // of an action
+}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -123,6 +126,9 @@ func (e *entry) encodeState() (err error) {
 		entity, version = s.Entity()
 		kind, id := entropy.SplitEntity(entity)
 		e.doc, err = newDocRow(kind, id, s)
+		if a, ok := s.(*entropy.Action); ok {
+			e.doc.action = newActionRow(a)
+		}
 	default:
 		return fault(c, fmt.Sprintf("its state is a %T", c.State))
 	}

@@ -34,7 +34,7 @@ func raw(t *testing.T, path string, sql ...string) {
 func TestEveryWritingConnectionIsFullySynchronous(t *testing.T) {
 	t.Parallel()
 	j := open(t, Config{})
-	for pragma, want := range map[string]int64{"synchronous": 2, "mmap_size": 0, "application_id": applicationID, "user_version": 1, "trusted_schema": 0} {
+	for pragma, want := range map[string]int64{"synchronous": 2, "mmap_size": 0, "application_id": applicationID, "user_version": 2, "trusted_schema": 0} {
 		if got, err := j.w.number(bg, "PRAGMA "+pragma); err != nil || got != want {
 			t.Errorf("%s is %d, %v; want %d", pragma, got, err, want)
 		}

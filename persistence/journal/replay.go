@@ -132,6 +132,11 @@ func (v *verifier) compare() error {
 		if p.broken {
 			return nil
 		}
+		if a, ok := p.document.(*entropy.Action); ok {
+			if err := v.compareAction(p, a); err != nil {
+				return err
+			}
+		}
 		kind, _ := entropy.SplitEntity(p.name)
 		return v.compareDoc(p, kind, asJSON(p.document))
 	}

@@ -57,12 +57,13 @@ type verifier struct {
 	progress func(done, total uint64)
 	done     uint64 // events read, of two passes
 
-	claims map[entropy.WorkerID]*Claim // by replay
-	leases uint64                      // by replay
-	labels uint64
-	links  uint64
-	record uint64
-	replay *replay // of the entity that is being read, nil before the first
+	claims  map[entropy.WorkerID]*Claim // by replay
+	leases  uint64                      // by replay
+	labels  uint64
+	links   uint64
+	record  uint64
+	actions uint64
+	replay  *replay // of the entity that is being read, nil before the first
 }
 
 // damage records an error that says that the file is damaged, and reports whether
@@ -216,6 +217,14 @@ func (v *verifier) leftovers() error {
 		if uint64(got) != t.want {
 			v.problem(0, "", "the table %s has %d rows, a replay gives %d", t.table, got, t.want)
 		}
+	}
+	if has, err := v.hasActions(); err != nil || !has {
+		return err
+	}
+	if got, err := v.c.number(v.ctx, "SELECT count(*) FROM action"); err != nil {
+		return err
+	} else if uint64(got) != v.actions {
+		v.problem(0, "", "the table action has %d rows, a replay gives %d", got, v.actions)
 	}
 	for id, want := range v.claims {
 		got, err := readClaim(v.ctx, v.c, id)

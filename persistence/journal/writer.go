@@ -25,6 +25,7 @@ type writer struct {
 	updateJob, turnJob, recordJob      *stmt
 	grantLease, replaceLease, endLease *stmt
 	insertDoc, updateDoc               *stmt
+	insertAction, updateAction         *stmt
 	operation, claim, seal, liveness   *stmt
 }
 
@@ -74,6 +75,8 @@ func (w *writer) prepareStatements() (err error) {
 	one(&w.endLease, "DELETE FROM lease WHERE ordinal=?")
 	one(&w.insertDoc, "INSERT INTO doc(kind, id, version, record) VALUES (?,?,?,?)")
 	one(&w.updateDoc, "UPDATE doc SET version=?, record=? WHERE kind=? AND id=? AND version=?")
+	one(&w.insertAction, "INSERT INTO action(ordinal, id, state, command, tenant, target) VALUES (?,?,?,?,?,?)")
+	one(&w.updateAction, "UPDATE action SET state=?1 WHERE ordinal=?2 AND state<>?1")
 	one(&w.operation, "INSERT INTO operation(principal, id, digest, entity, at_ms) VALUES (?,?,?,?,?)")
 	one(&w.claim, "INSERT OR REPLACE INTO claim(worker_id, incarnation, claim_seq, items) VALUES (?,?,?,?)")
 	one(&w.seal, "INSERT INTO batch_seal(last_seq, sha256) VALUES (?,?)")
@@ -86,7 +89,7 @@ func (w *writer) prepareStatements() (err error) {
 func (w *writer) close() error {
 	var errs []error
 	for _, s := range []*stmt{w.begin, w.commit, w.rollback, w.save, w.undo, w.release, w.updateJob, w.turnJob, w.recordJob, w.grantLease, w.replaceLease,
-		w.endLease, w.insertDoc, w.updateDoc, w.operation, w.claim, w.seal, w.liveness} {
+		w.endLease, w.insertDoc, w.updateDoc, w.insertAction, w.updateAction, w.operation, w.claim, w.seal, w.liveness} {
 		errs = append(errs, s.close())
 	}
 	for _, in := range w.inserters() {
