@@ -85,6 +85,7 @@ type Service interface {
 	// Explain says why a job is where it is and what would change that. CodeNotFound.
 	Explain(ctx context.Context, id JobID) (Explanation, error)
 	ScheduleService
+	ActionService
 	// Status returns the state of the control plane at a glance.
 	Status(ctx context.Context) (Status, error)
 }

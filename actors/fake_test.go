@@ -111,6 +111,9 @@ func (m *memory) check(ch *entropy.Change) error {
 			return err
 		}
 	}
+	if op := ch.Operation; op != nil && m.ops[op.Principal+" "+op.ID] != nil {
+		return entropy.Errorf(entropy.CodeConflict, "operation %s was carried out before", op.ID)
+	}
 	var have uint64
 	switch s := ch.State.(type) {
 	case *entropy.Job:
@@ -247,6 +250,18 @@ func (m *memory) Documents(_ context.Context, kind string, f func(entropy.Docume
 		}
 	}
 	return nil
+}
+
+func (m *memory) Actions(_ context.Context, f entropy.ActionFilter) (entropy.ActionPage, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []*entropy.Action
+	for i := range m.events {
+		if a, ok := m.docs[m.events[i].EntityID].(*entropy.Action); ok && m.events[i].Type == entropy.ActionRequestedType {
+			all = append(all, a)
+		}
+	}
+	return entropytest.SelectActions(all, f)
 }
 
 func (m *memory) Leases(_ context.Context, w entropy.WorkerID) ([]entropy.Held, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/action"
 	"github.com/entropy-fabric/entropy/actors/es"
 )
 
@@ -30,6 +31,8 @@ type Journal interface {
 	Document(ctx context.Context, entity string) (entropy.Document, error)
 	// Documents calls f with every document of a kind, by ID.
 	Documents(ctx context.Context, kind string, f func(entropy.Document) error) error
+	// Actions lists actions, the newest first, whole.
+	Actions(ctx context.Context, f entropy.ActionFilter) (entropy.ActionPage, error)
 	// Leases returns the assignments that hold a lease at a worker.
 	Leases(ctx context.Context, w entropy.WorkerID) ([]entropy.Held, error)
 	// LastClaim returns a worker's newest claim and the set it was granted.
@@ -97,6 +100,9 @@ type Config struct {
 	Store   Store
 	// Checkpoints keeps the checkpoints of jobs. Nil means that none are saved.
 	Checkpoints CheckpointStore
+	// Orders issues the orders of actions to executors. Nil means that there are no
+	// executors: actions wait until they expire.
+	Orders action.Orders
 
 	// LeaseTTL is how long a worker may be silent before its jobs are lost. 0
 	// means 15 s.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/action"
 	"github.com/entropy-fabric/entropy/actors/clock"
 	"github.com/entropy-fabric/entropy/actors/cron"
 )
@@ -38,6 +39,7 @@ func (s *System) watchClock() {
 	if s.clock.Observe(s.cfg.Now()) {
 		s.waker.Tell(reloadWakes{})
 		s.cron.Tell(cron.Look{})
+		s.turns.Tell(action.Look{})
 	}
 	switch now := s.clock.Settled(); {
 	case settled && !now:

@@ -28,17 +28,20 @@ type System struct {
 	waker     es.Ref
 	settler   es.Ref
 	cron      es.Ref
+	actions   *es.Shards
+	turns     es.Ref       // the dispatcher of actions
 	clock     *clock.Clock // of all that names a time of day
 	graph     *graph
 	registry  *fleet.Registry
 	listening *fleet.Listening
 	sessions  sessions
 
-	tally   *tally
-	retries *retries
-	policy  atomic.Pointer[entropy.Policy]
-	bell    *bell
-	gossip  atomic.Pointer[entropy.Gossip]
+	tally    *tally
+	retries  *retries
+	progress sync.Map // of actions that have not ended: entropy.ActionID to *entropy.ActionProgress
+	policy   atomic.Pointer[entropy.Policy]
+	bell     *bell
+	gossip   atomic.Pointer[entropy.Gossip]
 
 	saving checkpointLocks
 	saved  *savedLiveness
@@ -123,6 +126,10 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		s.Close()
 		return nil, err
 	}
+	if err := s.reviveActions(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
 	background, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.stopped.Go(func() { s.listen(background) })
@@ -137,6 +144,9 @@ func (s *System) spawn() (err error) {
 	s.jobs, err = es.SpawnShards(s.host, es.ShardsConfig{Kind: entropy.KindJob, Count: s.cfg.Shards, MaxResident: s.cfg.MaxResident,
 		New: func(id string) es.Actor { return job.New(jobs, entropy.JobID(id)) }})
 	if err != nil {
+		return err
+	}
+	if err = s.spawnActions(); err != nil {
 		return err
 	}
 	port := &jobPort{s}
@@ -306,12 +316,16 @@ func (s *System) Close() {
 	s.host.Stop(s.waker)
 	s.host.Stop(s.settler)
 	s.host.Stop(s.cron)
+	s.host.Stop(s.turns)
 	s.sessions.mu.Lock() // none is started any more
 	defer s.sessions.mu.Unlock()
 	for _, ref := range s.sessions.refs {
 		s.host.Stop(ref)
 	}
 	s.jobs.Stop(s.host)
+	if s.actions != nil {
+		s.actions.Stop(s.host)
+	}
 }
 
 // errStopping is the answer to who waits while the system stops.

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/action"
 	"github.com/entropy-fabric/entropy/actors/scheduler"
 )
 
@@ -46,6 +47,7 @@ func (s *System) onCommit(batch []entropy.Change) {
 	var plan scheduler.Commit
 	var waking []wakeItem
 	var tied ties
+	var acts []*entropy.Action
 	s.tally.mu.Lock()
 	for i := range batch {
 		s.tally.add(&batch[i])
@@ -62,6 +64,10 @@ func (s *System) onCommit(batch []entropy.Change) {
 		case *entropy.Policy:
 			s.followPolicy(state)
 			plan.Policy = state
+			continue
+		case *entropy.Action:
+			s.followAction(state)
+			acts = append(acts, state)
 			continue
 		case *entropy.Array:
 			s.graph.array(state.ID, state.Count)
@@ -91,6 +97,12 @@ func (s *System) onCommit(batch []entropy.Change) {
 	}
 	if len(tied.look)+len(tied.settled) > 0 {
 		s.settler.Tell(&tied)
+	}
+	switch {
+	case len(acts) > 0:
+		s.turns.Tell(&action.Commit{Actions: acts})
+	case plan.Policy != nil:
+		s.turns.Tell(action.Look{})
 	}
 	s.bell.ring(anyEvent)
 }

@@ -35,6 +35,7 @@ type Memory struct {
 	logs    map[string][]byte // assignment/stream
 
 	schedules map[string]*entropy.Schedule // deleted ones too
+	actions   memoryActions
 }
 
 var (
@@ -49,7 +50,7 @@ func NewMemory() *Memory {
 	return &Memory{changed: make(chan struct{}), started: time.Now().UTC(), jobs: map[entropy.JobID]*entropy.Job{},
 		arrays: map[entropy.JobID]*entropy.Array{}, keys: map[string]entropy.JobID{}, workers: map[entropy.WorkerID]*memoryWorker{},
 		blobs: map[string][]byte{}, staged: map[string][]byte{}, logs: map[string][]byte{},
-		schedules: map[string]*entropy.Schedule{}}
+		schedules: map[string]*entropy.Schedule{}, actions: newMemoryActions()}
 }
 
 // Fabric returns m as the suite takes it.
@@ -104,6 +105,9 @@ func (m *Memory) wake() (next time.Time) {
 		}
 	}
 	m.settle()
+	if at := m.wakeActions(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+		next = at
+	}
 	return next
 }
 

@@ -37,6 +37,8 @@ func Service(t *testing.T, open func(t *testing.T) Fabric) {
 		{"Checkpoints", testCheckpoints}, {"CheckpointFence", testCheckpointFence}, {"CheckpointRefused", testCheckpointRefused},
 		{"Register", testRegister}, {"Inventory", testInventory}, {"Drain", testDrain}, {"Heartbeat", testHeartbeat}, {"Leave", testLeave},
 		{"Schedules", testSchedules}, {"ScheduleModes", testScheduleModes}, {"ScheduleFire", testScheduleFire}, {"ScheduleRefused", testScheduleRefused},
+		{"Actions", testActions}, {"ActionCancel", testActionCancel}, {"ActionApproval", testActionApproval}, {"DeadLetters", testDeadLetters},
+		{"ActionRefused", testActionRefused}, {"CommandPolicy", testCommandPolicy},
 		{"Policy", testPolicy}, {"Explain", testExplain}, {"Status", testStatus}, {"Handle", testHandle},
 	} {
 		t.Run(part.name, func(t *testing.T) {

@@ -344,6 +344,19 @@ func (j *journal) Documents(_ context.Context, kind string, f func(entropy.Docum
 	return nil
 }
 
+func (j *journal) Actions(_ context.Context, f entropy.ActionFilter) (entropy.ActionPage, error) {
+	if !j.reading() {
+		return entropy.ActionPage{}, gone()
+	}
+	var all []*entropy.Action
+	for _, entity := range j.disk.order {
+		if a, ok := j.disk.document(entity).(*entropy.Action); ok {
+			all = append(all, a)
+		}
+	}
+	return entropytest.SelectActions(all, f)
+}
+
 func (j *journal) Leases(_ context.Context, w entropy.WorkerID) (held []entropy.Held, err error) {
 	if !j.reading() {
 		return nil, gone()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/entropy-fabric/entropy"
@@ -24,7 +25,7 @@ func (s *Server) events(w *response, r *http.Request) error {
 		return err
 	}
 	if acceptsStream(r) {
-		return s.streamEvents(w, r, f)
+		return s.streamEvents(w, r, f, nil)
 	}
 	page, err := s.conf.Service.Events(r.Context(), f)
 	if err != nil {
@@ -67,8 +68,9 @@ func eventFilter(r *http.Request) (entropy.EventFilter, error) {
 // streamEvents sends events until the client goes. Each carries its position as
 // id, from which the client resumes with Last-Event-ID. The next piece is read
 // when the last was taken, so a slow client costs one piece; one that takes
-// nothing for the idle timeout is cut.
-func (s *Server) streamEvents(w *response, r *http.Request, f entropy.EventFilter) error {
+// nothing for the idle timeout is cut. The stream ends after an event of a type that
+// is the last; nil means that none is.
+func (s *Server) streamEvents(w *response, r *http.Request, f entropy.EventFilter, last func(typ string) bool) error {
 	f.Limit, f.Wait = streamEvents, 0
 	page, err := s.conf.Service.Events(r.Context(), f) // before the header, so that an error has its status
 	if err != nil {
@@ -81,6 +83,9 @@ func (s *Server) streamEvents(w *response, r *http.Request, f entropy.EventFilte
 	for {
 		if err := s.sendEvents(w, page); err != nil {
 			return nil // the client is gone
+		}
+		if last != nil && slices.ContainsFunc(page.Events, func(e entropy.Event) bool { return last(e.Type) }) {
+			return nil
 		}
 		f.After, f.Latest = page.Next, false
 		page, err = s.conf.Service.Events(r.Context(), f)

@@ -211,6 +211,12 @@ func (f *filler) set(v reflect.Value) {
 	case entropy.State:
 		v.SetString(string(entropy.Running))
 		return
+	case entropy.ActionState:
+		v.SetString(string(entropy.ActionSucceeded))
+		return
+	case *entropy.ActionSpec: // the only type that holds itself
+		v.Set(reflect.ValueOf(&entropy.ActionSpec{Command: "other"}))
+		return
 	case entropy.Position:
 		v.Set(reflect.ValueOf(entropy.Position{Epoch: 3, Seq: uint64(f.n)}))
 		return
