@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -175,13 +177,14 @@ func (b *Bus) current() <-chan struct{} {
 }
 
 // watch keeps the streams there: after every reconnection, and, of the embedded
-// server, when its JetStream has given up or its directory has gone.
+// server, when it has given up.
 func (b *Bus) watch(ctx context.Context) {
 	tick := time.NewTicker(b.cfg.watchEvery)
 	defer tick.Stop()
 	if b.embedded == nil {
 		tick.Stop()
 	}
+	sick, next, wait := 0, time.Time{}, b.cfg.watchEvery
 	for turn := b.current(); ; {
 		select {
 		case <-ctx.Done():
@@ -189,16 +192,39 @@ func (b *Bus) watch(ctx context.Context) {
 		case <-turn:
 			turn = b.current()
 			b.mend(ctx)
+			continue
 		case <-tick.C:
-			if err := b.embedded.broken(); err != nil {
-				b.cfg.Logger.Error("the embedded bus is started again", "error", err)
-				if err := b.embedded.restart(); err != nil {
-					b.note(err)
-				}
-			} else if b.Problem() != nil {
-				b.mend(ctx)
-			}
 		}
+		err := b.embedded.health()
+		switch {
+		case err == nil && b.Problem() == nil:
+			sick, wait = 0, b.cfg.watchEvery
+		case err == nil:
+			sick = 0
+			b.mend(ctx)
+		case sick < patience: // a stream that is being made or removed looks like one that is broken
+			sick++
+		case time.Now().After(next):
+			wait = min(2*wait, time.Minute)
+			next = time.Now().Add(wait)
+			b.revive(err)
+		}
+	}
+}
+
+// patience is how often in a row the embedded server is found to be sick before it is
+// taken for sick.
+const patience = 2
+
+// revive starts the embedded server again when that can help.
+func (b *Bus) revive(why error) {
+	b.note(embeddedError(why, b.cfg.Dir))
+	if err := b.embedded.writable(); err != nil {
+		return // it would not be better off than now
+	}
+	b.cfg.Logger.Error("the embedded bus is started again", "error", why)
+	if err := b.embedded.restart(); err != nil {
+		b.note(err)
 	}
 }
 
@@ -220,6 +246,15 @@ func (b *Bus) note(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.problem = err
+}
+
+// embeddedError says what the embedded server says of itself.
+func embeddedError(err error, dir string) *entropy.Error {
+	if strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+		return entropy.Errorf(entropy.CodeDiskFull, "the embedded bus has no room: %v", err).
+			WithHint("make room on the file system of %s; it is started again by itself, and nothing that was acknowledged is lost", dir)
+	}
+	return entropy.Errorf(entropy.CodeUnavailable, "the embedded bus: %v", err).WithHint("may %s be written? it is started again by itself", dir)
 }
 
 // Problem returns why the streams could not be made when they were looked at last;

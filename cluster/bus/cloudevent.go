@@ -3,6 +3,7 @@ package bus
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -34,9 +35,12 @@ func CloudAttributes(e *entropy.Event) map[string]string {
 	for k, v := range e.Source.NS {
 		ns.Set(k, v)
 	}
-	source := url.URL{Path: "/" + e.Source.System, RawQuery: ns.Encode()}
+	source := "/" + url.PathEscape(e.Source.System)
+	if len(ns) > 0 {
+		source += "?" + ns.Encode()
+	}
 	a := map[string]string{
-		"specversion": "1.0", "id": e.ID, "source": source.String(), "type": cloudTypePrefix + e.Type, "subject": e.EntityID,
+		"specversion": "1.0", "id": e.ID, "source": source, "type": cloudTypePrefix + e.Type, "subject": e.EntityID,
 		"datacontenttype": "application/json", "schemaversion": strconv.Itoa(e.Schema),
 	}
 	if !e.TS.IsZero() {
@@ -131,23 +135,14 @@ func fromAttributes(a map[string]string, data []byte) (e entropy.Event, err erro
 	if v := a["specversion"]; v != "1.0" {
 		return e, fmt.Errorf("its CloudEvents version is %q, not 1.0", v)
 	}
-	source, err := url.Parse(a["source"])
-	if err != nil || a["source"] == "" {
-		return e, fmt.Errorf("its source %q is no URI", printable(a["source"]))
+	if a["source"] == "" {
+		return e, errors.New("it has no source")
 	}
 	e = entropy.Event{
 		ID: a["id"], Type: strings.TrimPrefix(a["type"], cloudTypePrefix), EntityID: a["subject"],
 		CorrelationID: a["correlationid"], CausationID: a["causationid"], IdempotencyKey: a["idempotencykey"],
 	}
-	if e.Source.System = a["source"]; source.Scheme == "" && source.Host == "" && strings.HasPrefix(source.Path, "/") {
-		e.Source.System = source.Path[1:]
-		for k, v := range source.Query() {
-			if e.Source.NS == nil {
-				e.Source.NS = make(map[string]string)
-			}
-			e.Source.NS[k] = v[0]
-		}
-	}
+	e.Source = parseSource(a["source"])
 	if t := a["time"]; t != "" {
 		if e.TS, err = time.Parse(time.RFC3339Nano, t); err != nil {
 			return e, fmt.Errorf("its time: %w", err)
@@ -164,11 +159,31 @@ func fromAttributes(a map[string]string, data []byte) (e entropy.Event, err erro
 	e.Schema, _ = strconv.Atoi(a["schemaversion"])
 	if data = bytes.TrimSpace(data); len(data) > 0 {
 		if !json.Valid(data) {
-			return e, fmt.Errorf("its data is not JSON")
+			return e, errors.New("its data is not JSON")
 		}
 		e.Attrs = data
 	}
 	return e, nil
+}
+
+// parseSource reads a source as CloudAttributes writes it; any other URI is a system's
+// name as it is.
+func parseSource(uri string) entropy.Source {
+	path, query, _ := strings.Cut(uri, "?")
+	own, ok := strings.CutPrefix(path, "/")
+	system, err1 := url.PathUnescape(own)
+	values, err2 := url.ParseQuery(query)
+	if !ok || strings.Contains(own, "/") || err1 != nil || err2 != nil {
+		return entropy.Source{System: uri}
+	}
+	s := entropy.Source{System: system}
+	for k, v := range values {
+		if s.NS == nil {
+			s.NS = make(map[string]string)
+		}
+		s.NS[k] = v[0]
+	}
+	return s
 }
 
 // escapeHeader writes a value as the HTTP binding does: what is not printable ASCII,

@@ -71,7 +71,7 @@ func start(t testing.TB, cfg Config) *Bus {
 		cfg.Logger = testLogger(t)
 	}
 	if cfg.watchEvery == 0 {
-		cfg.watchEvery = 20 * time.Millisecond
+		cfg.watchEvery = 50 * time.Millisecond
 	}
 	b, err := Start(t.Context(), cfg)
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/entropy-fabric/entropy"
 )
 
 // Message is a message to publish, or one that was consumed.
@@ -57,6 +59,9 @@ func (b *Bus) Publish(ctx context.Context, subject, msgID string, data []byte) e
 
 // PublishMessage is Publish of a message with headers or a time to live.
 func (b *Bus) PublishMessage(ctx context.Context, m Message) error {
+	if err := b.noRoom(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	_, err := b.js.PublishMsg(ctx, b.natsMsg(m))
@@ -89,6 +94,9 @@ func (b *Bus) Tell(subject string, data []byte) error {
 // set, is the stream's last sequence as it has to be before the first of them, and
 // is moved on when all are stored.
 func (b *Bus) publishAll(ctx context.Context, messages []Message, after *uint64) (err error) {
+	if err := b.noRoom(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	if len(messages) > 1 && b.level >= levelBatch && b.batches(messages[0].Subject) {
@@ -198,11 +206,25 @@ func isDuplicateInBatch(err error) bool {
 	return errors.As(err, &api) && api.ErrorCode == 10201
 }
 
+// noRoom says at once what a stream that is frozen for want of room would answer
+// with silence.
+func (b *Bus) noRoom() error {
+	if err := b.Problem(); entropy.ErrorCode(err) == entropy.CodeDiskFull {
+		return err
+	}
+	return nil
+}
+
 // published says in the fabric's words how a publication went. When there is no
 // stream, they are looked at.
 func (b *Bus) published(subject string, err error) error {
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrStreamNotFound) {
 		b.turnOver()
+	}
+	if err != nil && b.embedded != nil && entropy.ErrorCode(busError("", err)) == entropy.CodeUnavailable {
+		if sick := b.embedded.health(); sick != nil { // a frozen stream does not answer
+			return embeddedError(sick, b.cfg.Dir)
+		}
 	}
 	return busError("publish on "+subject, err)
 }

@@ -116,22 +116,44 @@ func (e *embedded) InProcessConn() (net.Conn, error) {
 	return s.InProcessConn()
 }
 
-// broken says why the server is of no use as it is: it shuts JetStream down when
-// it cannot write, and its directory may have been removed under it.
-func (e *embedded) broken() error {
+// health says why the server is of no use as it is: a stream is frozen as it could
+// not be written, all of JetStream has given up, or the directory was removed.
+func (e *embedded) health() error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	s, closed := e.server, e.closed
+	e.mu.Unlock()
 	switch {
-	case e.closed:
+	case closed:
 		return nil
-	case e.server == nil:
+	case s == nil:
 		return errors.New("it is not running")
-	case !e.server.JetStreamEnabled():
-		return errors.New("it has given up writing to its directory")
-	case !exists(filepath.Join(e.cfg.Dir, "jetstream")):
-		return errors.New("its directory is gone")
+	}
+	for _, t := range streamTable(nil) { // the server goes on for long without noticing
+		if !exists(filepath.Join(e.cfg.Dir, "jetstream", server.DEFAULT_GLOBAL_ACCOUNT, "streams", t.name, "msgs")) {
+			return fmt.Errorf("the directory of the stream %s is gone", t.name)
+		}
+	}
+	if h := s.Healthz(&server.HealthzOptions{}); h.Status != "ok" {
+		return errors.New(h.Error)
 	}
 	return nil
+}
+
+// probeSize is how much has to fit in the directory before a server that ran out of
+// room is started again.
+const probeSize = 1 << 20
+
+// writable reports whether the directory can be written.
+func (e *embedded) writable() error {
+	if err := os.MkdirAll(e.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(e.cfg.Dir, "probe")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, probeSize))
+	return errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
 }
 
 // restart ends the server, and starts another on the same directory and address.
@@ -167,20 +189,6 @@ func (e *embedded) addr() net.Addr {
 		return nil
 	}
 	return e.server.Addr()
-}
-
-// health asks the server how it is.
-func (e *embedded) health() error {
-	e.mu.Lock()
-	s := e.server
-	e.mu.Unlock()
-	if s == nil {
-		return errors.New("it is not running")
-	}
-	if h := s.Healthz(&server.HealthzOptions{}); h.Status != "ok" {
-		return errors.New(h.Error)
-	}
-	return nil
 }
 
 // serverLog is the server's logger. What a server calls a notice is a detail here,

@@ -66,18 +66,14 @@ func (b *Bus) Status(ctx context.Context) Status {
 // Health says why the bus does not carry messages now; nil when it does. Of the
 // embedded server it includes what the server says of its disk.
 func (b *Bus) Health(context.Context) error {
-	if err := b.Problem(); err != nil {
-		return err
-	}
 	if b.embedded != nil {
 		if err := b.embedded.health(); err != nil {
-			return entropy.Errorf(entropy.CodeUnavailable, "the embedded bus: %v", err).
-				WithHint("is there room in %s, and may it be written? it is started again by itself", b.cfg.Dir)
+			return embeddedError(err, b.cfg.Dir)
 		}
 	}
 	if !b.nc.IsConnected() {
 		return entropy.Errorf(entropy.CodeUnavailable, "there is no connection to the bus at %s", b.where()).
 			WithHint("it is tried again by itself; nothing is lost meanwhile")
 	}
-	return nil
+	return b.Problem()
 }
