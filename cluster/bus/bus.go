@@ -1,0 +1,329 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
+
+	"github.com/entropy-fabric/entropy"
+)
+
+// Bus is the control plane's connection to the bus, and the embedded server where
+// there is one.
+type Bus struct {
+	cfg      Config
+	embedded *embedded // nil: the server is external
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	level    int // the API level of the server
+	replicas int
+
+	ensuring sync.Mutex // held by ensure
+
+	mu       sync.Mutex
+	commands map[string]bool // that EnsureCommand was called for
+	turn     chan struct{}   // closed, and made anew, when what was opened on the server has to be opened again
+	problem  error           // why the last attempt to make the streams failed; nil when it did not
+
+	stop    context.CancelFunc
+	working sync.WaitGroup
+}
+
+// The names that the control plane has on the bus.
+const controlName = "control"
+
+const (
+	connectTimeout = 5 * time.Second
+	askTimeout     = 5 * time.Second // for one answer of the server
+	publishTimeout = 10 * time.Second
+	stallWait      = 30 * time.Second
+	maxAsync       = 512 // publications that wait for their acknowledgement
+)
+
+// Start opens the bus: it starts the embedded server, or connects to the external one,
+// and makes the streams that are missing. It returns an [entropy.Error].
+func Start(ctx context.Context, cfg Config) (_ *Bus, err error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	b := &Bus{cfg: cfg, commands: make(map[string]bool), turn: make(chan struct{})}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	b.stop = stop
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
+	options, err := b.options()
+	if err != nil {
+		return nil, err
+	}
+	if b.nc, err = nats.Connect(cfg.URL, options...); err != nil {
+		return nil, entropy.Errorf(entropy.CodeUnavailable, "connect to the bus at %s: %v", b.where(), err).
+			WithHint("is the server running, and are the credential and the CA its own?")
+	}
+	b.js, err = jetstream.New(b.nc, jetstream.WithDefaultTimeout(askTimeout), jetstream.WithPublishAsyncMaxPending(maxAsync),
+		jetstream.WithPublishAsyncTimeout(publishTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("bus: %w", err)
+	}
+	if err := b.detect(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.ensure(ctx); err != nil {
+		return nil, busError("make the streams", err)
+	}
+	b.working.Go(func() { b.watch(run) })
+	return b, nil
+}
+
+// options says how to connect, and starts the embedded server.
+func (b *Bus) options() (options []nats.Option, err error) {
+	c := &b.cfg
+	options = []nats.Option{
+		nats.Name("entropy control plane"), nats.CustomInboxPrefix(Inbox(controlName)), nats.Timeout(connectTimeout),
+		nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectJitter(200*time.Millisecond, 200*time.Millisecond),
+		nats.ReconnectBufSize(-1), nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.Logger.Warn("bus", "error", err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.Logger.Warn("the bus is gone", "error", err) }),
+		nats.ReconnectHandler(func(*nats.Conn) { c.Logger.Info("the bus is back"); b.turnOver() }),
+	}
+	if c.URL == "" {
+		key, err := nkeys.CreateUser()
+		if err != nil {
+			return nil, fmt.Errorf("make the control plane's key for the bus: %w", err)
+		}
+		public, err := key.PublicKey()
+		if err != nil {
+			return nil, fmt.Errorf("make the control plane's key for the bus: %w", err)
+		}
+		if b.embedded, err = startEmbedded(c, public); err != nil {
+			return nil, err
+		}
+		return append(options, nats.InProcessServer(b.embedded), nats.Nkey(public, key.Sign)), nil
+	}
+	if c.RootCAs != nil {
+		options = append(options, nats.Secure(tlsConfig(c.RootCAs)))
+	}
+	switch {
+	case c.CredsFile != "":
+		options = append(options, nats.UserCredentials(c.CredsFile))
+	case c.NKeySeedFile != "":
+		option, err := nats.NkeyOptionFromSeed(c.NKeySeedFile)
+		if err != nil {
+			return nil, entropy.Errorf(entropy.CodeInvalid, "the nkey seed in %s: %v", c.NKeySeedFile, err)
+		}
+		options = append(options, option)
+	case c.User != "":
+		options = append(options, nats.UserInfo(c.User, c.Password))
+	}
+	return options, nil
+}
+
+// detect finds out what the server can do.
+func (b *Bus) detect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	info, err := b.js.AccountInfo(ctx)
+	if err != nil {
+		return busError("ask the server for its abilities", err)
+	}
+	b.level, b.replicas = info.API.Level, 1
+	if b.embedded == nil {
+		b.replicas = b.cfg.Replicas
+		if b.replicas == 0 {
+			b.replicas = 1
+			if b.nc.ConnectedClusterName() != "" {
+				b.replicas = 3
+			}
+		}
+	}
+	b.cfg.Logger.Info("bus open", "at", b.where(), "server", b.nc.ConnectedServerVersion(), "level", b.level, "replicas", b.replicas)
+	return nil
+}
+
+func (b *Bus) where() string {
+	if b.cfg.URL != "" {
+		return b.cfg.URL
+	}
+	return "the embedded server"
+}
+
+// turnOver lets everything that was opened on the server be opened again, and the
+// streams be looked at.
+func (b *Bus) turnOver() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.turn)
+	b.turn = make(chan struct{})
+}
+
+// current is closed at the next turn.
+func (b *Bus) current() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.turn
+}
+
+// watch keeps the streams there: after every reconnection, and, of the embedded
+// server, when it has given up.
+func (b *Bus) watch(ctx context.Context) {
+	tick := time.NewTicker(b.cfg.watchEvery)
+	defer tick.Stop()
+	if b.embedded == nil {
+		tick.Stop()
+	}
+	sick, next, wait := 0, time.Time{}, b.cfg.watchEvery
+	for turn := b.current(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-turn:
+			turn = b.current()
+			b.mend(ctx)
+			continue
+		case <-tick.C:
+		}
+		err := b.embedded.health()
+		switch {
+		case err == nil && b.Problem() == nil:
+			sick, wait = 0, b.cfg.watchEvery
+		case err == nil:
+			sick = 0
+			b.mend(ctx)
+		case sick < patience: // a stream that is being made or removed looks like one that is broken
+			sick++
+		case time.Now().After(next):
+			wait = min(2*wait, time.Minute)
+			next = time.Now().Add(wait)
+			b.revive(err)
+		}
+	}
+}
+
+// patience is how often in a row the embedded server is found to be sick before it is
+// taken for sick.
+const patience = 2
+
+// revive starts the embedded server again when that can help.
+func (b *Bus) revive(why error) {
+	b.note(embeddedError(why, b.cfg.Dir))
+	if err := b.embedded.writable(); err != nil {
+		return // it would not be better off than now
+	}
+	b.cfg.Logger.Error("the embedded bus is started again", "error", why)
+	if err := b.embedded.restart(); err != nil {
+		b.note(err)
+	}
+}
+
+// mend makes what is missing, and remembers why it could not.
+func (b *Bus) mend(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	err := b.ensure(ctx)
+	if err != nil {
+		err = busError("make the streams", err)
+	}
+	b.note(err)
+}
+
+func (b *Bus) note(err error) {
+	if err != nil {
+		b.cfg.Logger.Warn("the bus has a problem", "error", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.problem = err
+}
+
+// embeddedError says what the embedded server says of itself.
+func embeddedError(err error, dir string) *entropy.Error {
+	if strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+		return entropy.Errorf(entropy.CodeDiskFull, "the embedded bus has no room: %v", err).
+			WithHint("make room on the file system of %s; it is started again by itself, and nothing that was acknowledged is lost", dir)
+	}
+	return entropy.Errorf(entropy.CodeUnavailable, "the embedded bus: %v", err).WithHint("may %s be written? it is started again by itself", dir)
+}
+
+// Problem returns why the streams could not be made when they were looked at last;
+// nil when they are there.
+func (b *Bus) Problem() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.problem
+}
+
+// Addr returns where the embedded server listens; nil when it does not.
+func (b *Bus) Addr() net.Addr {
+	if b.embedded == nil {
+		return nil
+	}
+	return b.embedded.addr()
+}
+
+// Close ends the connection and the embedded server. What was published and not
+// acknowledged may or may not have happened.
+func (b *Bus) Close() {
+	b.stop()
+	b.working.Wait()
+	if b.nc != nil {
+		b.nc.Close()
+	}
+	if b.embedded != nil {
+		b.embedded.close()
+	}
+}
+
+func invalidToken(what, s string) error {
+	if len(s) > 80 {
+		s = s[:80]
+	}
+	return entropy.Errorf(entropy.CodeInvalid, "the %s %q is not 1 to 64 letters, digits, '_' and '-'", what, s)
+}
+
+// busError says in the fabric's words what went wrong on the bus.
+func busError(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*entropy.Error](err); ok {
+		return e
+	}
+	code, hint := entropy.CodeUnavailable, "it is tried again by itself; `entropy status` says how the bus is"
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, context.Canceled):
+		hint = ""
+	case errors.As(err, &api) && fullCodes[api.ErrorCode]:
+		code, hint = entropy.CodeDiskFull, "is the disk full, or the bus given too little room?"
+	case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum, errors.Is(err, nats.ErrMaxPayload):
+		code, hint = entropy.CodeTooLarge, ""
+	}
+	e := entropy.Errorf(code, "%s: %v", what, err)
+	if hint == "" {
+		return e
+	}
+	return e.WithHint("%s", hint)
+}
+
+// fullCodes are the server's words for having no room: resources exceeded, store
+// failed, storage resources exceeded, insufficient storage, maximum bytes.
+var fullCodes = map[jetstream.ErrorCode]bool{10002: true, 10023: true, 10028: true, 10047: true, 10077: true, 10110: true}
+
+// exists reports whether there is a directory at path.
+func exists(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
+}
