@@ -18,6 +18,7 @@ const (
 	pullFor      = 30 * time.Second // how long one pull waits at the server
 	ackWait      = 30 * time.Second // of the shared consumers; see docs/PROTOCOL.md
 	callTimeout  = 5 * time.Second
+	maxKind      = 64 // bytes
 )
 
 // pull fetches orders of a command, one at a time and only while a slot is free,
@@ -143,6 +144,6 @@ func (r *run) envelope(typ string, rec *record, rep entropy.ActionReport) *entro
 // failed makes the report of a failure.
 func (r *run) failed(rec *record, f Failure, took time.Duration) *entropy.Event {
 	return r.envelope(entropy.ActionFailedType, rec, entropy.ActionReport{
-		Error: clip(f.Error(), entropy.MaxMessage), Kind: f.Kind, Final: f.Final,
-		RetryAfter: f.After.Milliseconds(), DurationMS: took.Milliseconds()})
+		Error: clip(f.Error(), entropy.MaxMessage), Kind: clip(f.Kind, maxKind), Final: f.Final,
+		RetryAfter: min(max(f.After, 0), entropy.MaxTTL).Milliseconds(), DurationMS: took.Milliseconds()})
 }
