@@ -294,11 +294,11 @@ func (r *run) outcome(ctx context.Context, a *attempt, rec *record, result any, 
 	if err == nil {
 		b, failure := encode(result)
 		if failure != nil {
-			return r.failed(rec, failureOf(failure), took)
+			return r.failed(rec, FailureOf(failure), took)
 		}
 		return r.envelope(entropy.ActionSucceededType, rec, entropy.ActionReport{Result: b, DurationMS: took.Milliseconds()})
 	}
-	f := failureOf(err)
+	f := FailureOf(err)
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errCanceled):
 		return r.envelope(entropy.ActionCanceledType, rec, entropy.ActionReport{Message: clip(err.Error(), entropy.MaxMessage), DurationMS: took.Milliseconds()})

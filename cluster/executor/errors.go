@@ -39,7 +39,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 // Retryable says that another attempt may help, and not before after has passed.
 func Retryable(err error, after time.Duration) error {
-	f := failureOf(err)
+	f := FailureOf(err)
 	return &Failure{Err: err, Kind: f.Kind, After: after}
 }
 
@@ -63,8 +63,8 @@ func Invalidf(format string, args ...any) error {
 var finalCodes = map[entropy.Code]bool{entropy.CodeInvalid: true, entropy.CodeUnauthorized: true, entropy.CodeForbidden: true,
 	entropy.CodeNotFound: true, entropy.CodeConflict: true, entropy.CodeTooLarge: true}
 
-// failureOf reads what an error says about another attempt.
-func failureOf(err error) Failure {
+// FailureOf reads what an error says about another attempt.
+func FailureOf(err error) Failure {
 	if f, ok := errors.AsType[*Failure](err); ok {
 		g := *f
 		g.Err = err
