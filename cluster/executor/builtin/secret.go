@@ -64,9 +64,9 @@ func (s Secret) Read() (string, error) {
 // Value is a setting that may hold a secret: Text, or Prefix followed by a secret,
 // as in {"prefix": "Bearer ", "secret": "env:TOKEN"}.
 type Value struct {
-	Text   string `json:"text,omitempty" yaml:"text"`
-	Prefix string `json:"prefix,omitempty" yaml:"prefix"`
-	Secret Secret `json:"secret,omitempty" yaml:"secret"`
+	Text   string `json:"text,omitempty"`
+	Prefix string `json:"prefix,omitempty"`
+	Secret Secret `json:"secret,omitempty"`
 }
 
 // Validate reports whether v is one or the other.
@@ -92,12 +92,31 @@ func (v Value) Read() (value, secret string, err error) {
 	return v.Prefix + secret, secret, err
 }
 
+// minSecret is the shortest text that is treated as a secret: a shorter one would
+// be found everywhere.
+const minSecret = 4
+
 // Redact replaces secrets in a text that is going to be reported: servers do
-// quote what they were sent.
+// quote what they were sent. A text that was cut may begin or end within one; such
+// a part goes as well.
 func Redact(text string, secrets ...string) string {
+	const shown = "[secret]"
 	for _, s := range secrets {
-		if len(s) >= 4 { // a shorter one is no secret, and is everywhere
-			text = strings.ReplaceAll(text, s, "[secret]")
+		if len(s) < minSecret {
+			continue
+		}
+		text = strings.ReplaceAll(text, s, shown)
+		for n := min(len(s)-1, len(text)); n >= minSecret; n-- {
+			if strings.HasSuffix(text, s[:n]) {
+				text = text[:len(text)-n] + shown
+				break
+			}
+		}
+		for n := min(len(s)-1, len(text)); n >= minSecret; n-- {
+			if strings.HasPrefix(text, s[len(s)-n:]) {
+				text = shown + text[n:]
+				break
+			}
 		}
 	}
 	return text

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/cluster/executor"
@@ -48,3 +49,6 @@ func KindOf(err error) (kind string, final bool) {
 	f := executor.FailureOf(err)
 	return f.Kind, f.Final
 }
+
+// AfterOf returns how long a failure asks to be left alone.
+func AfterOf(err error) time.Duration { return executor.FailureOf(err).After }
