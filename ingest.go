@@ -37,13 +37,15 @@ type Observation struct {
 	Origin string          // where it came in: "http:<credential>", "nats", "journal"
 }
 
-// DeadLetter is what came from outside and was not understood. Nothing of it is lost.
+// DeadLetter is what came from outside and was not understood. Nothing of it is
+// lost; of an item larger than MaxObservation its beginning is kept.
 type DeadLetter struct {
 	ID         int64     `json:"id"`
 	ReceivedAt time.Time `json:"received_at"`
 	Origin     string    `json:"origin"`
 	Reason     string    `json:"reason"`
-	Raw        string    `json:"raw"` // as it came
+	Raw        string    `json:"raw"`   // as it came
+	Times      int64     `json:"times"` // how often; it is kept once
 }
 
 // LedgerFilter selects events of the ledger, oldest first.

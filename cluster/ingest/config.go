@@ -18,51 +18,51 @@ const (
 	DefaultMaxTagValues = 1000
 )
 
-// Config is the rules of a [Normalizer]. The zero value lets in what is in the
+// Config is the rules of a [Normalizer], as a file of rules in YAML has them. The zero value lets in what is in the
 // envelope already, and nothing else.
 type Config struct {
-	Rules []Rule `json:"rules,omitempty"` // the first that matches is used
+	Rules []Rule `yaml:"rules"` // the first that matches is used
 	// MaxTagValues bounds how many values of one tag are told apart; further ones
 	// become "other", so that no source makes a million series. 0 means 1000.
-	MaxTagValues int `json:"max_tag_values,omitempty"`
+	MaxTagValues int `yaml:"max_tag_values"`
 	// HashKey keys the hashes of personal data: without it nobody can try names.
 	// It is not part of a file of rules.
-	HashKey []byte `json:"-"`
+	HashKey []byte `yaml:"-"`
 }
 
 // Rule says how a shape becomes an event. A path names a field: "after.id", and
 // "items.0.sku" in a list. A template is text with paths in braces:
 // "order:{after.id}".
 type Rule struct {
-	Name string `json:"name"`
+	Name string `yaml:"name"`
 	// Match has a pattern for the value at each path, all of which must match: text
 	// with '*' for any run of characters, alternatives apart by '|'; "" matches a
 	// field that is absent or null.
-	Match   map[string]string `json:"match"`
-	Discard bool              `json:"discard,omitempty"` // nobody wants it: answered, and not kept
+	Match   map[string]string `yaml:"match"`
+	Discard bool              `yaml:"discard"` // nobody wants it: answered, and not kept
 
-	Type           string `json:"event_type,omitempty"` // template
-	Entity         string `json:"entity_id,omitempty"`  // template of "<kind>:<id>"
-	TS             string `json:"ts,omitempty"`         // path: RFC 3339, or a number of s, ms, us or ns since 1970
-	ID             string `json:"id,omitempty"`         // template; "" derives it from the content
-	Correlation    string `json:"correlation_id,omitempty"`
-	Causation      string `json:"causation_id,omitempty"`
-	IdempotencyKey string `json:"idempotency_key,omitempty"`
-	System         string `json:"source,omitempty"` // template; "" means the rule's name
+	Type           string `yaml:"event_type"` // template
+	Entity         string `yaml:"entity_id"`  // template of "<kind>:<id>"
+	TS             string `yaml:"ts"`         // path: RFC 3339, or a number of s, ms, us or ns since 1970
+	ID             string `yaml:"id"`         // template; "" derives it from the content
+	Correlation    string `yaml:"correlation_id"`
+	Causation      string `yaml:"causation_id"`
+	IdempotencyKey string `yaml:"idempotency_key"`
+	System         string `yaml:"source"` // template; "" means the rule's name
 
-	Tags      map[string]string `json:"tags,omitempty"`      // name: template
-	Attrs     map[string]string `json:"attrs,omitempty"`     // name: path; the value as it is
-	Keep      bool              `json:"keep,omitempty"`      // the other top-level fields become attrs, too
-	Rename    map[string]string `json:"rename,omitempty"`    // of kept attrs: old name: new name
-	Durations map[string]Span   `json:"durations,omitempty"` // attr: milliseconds between two times
-	Drop      []string          `json:"drop,omitempty"`      // attrs that are left out
-	Hash      []string          `json:"hash,omitempty"`      // tags and attrs that become a keyed hash
+	Tags      map[string]string `yaml:"tags"`      // name: template
+	Attrs     map[string]string `yaml:"attrs"`     // name: path; the value as it is
+	Keep      bool              `yaml:"keep"`      // the other top-level fields become attrs, too
+	Rename    map[string]string `yaml:"rename"`    // of kept attrs: old name: new name
+	Durations map[string]Span   `yaml:"durations"` // attr: milliseconds between two times
+	Drop      []string          `yaml:"drop"`      // attrs that are left out
+	Hash      []string          `yaml:"hash"`      // tags and attrs that become a keyed hash
 }
 
 // Span is the time between two fields.
 type Span struct {
-	From string `json:"from"` // path, as of a rule's TS
-	To   string `json:"to"`
+	From string `yaml:"from"` // path, as of a rule's TS
+	To   string `yaml:"to"`
 }
 
 func (c Config) validate() error {

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -37,22 +38,42 @@ func (l *Ledger) Record(ctx context.Context, at time.Time, obs []entropy.Observa
 		if known, err = insert(ctx, tx, at, obs); err != nil {
 			return err
 		}
-		for i := range dead {
-			d := &dead[i]
-			r, err := tx.ExecContext(ctx, "INSERT INTO dead_letter (received_at, origin, reason, raw) VALUES (?, ?, ?, ?)",
-				at.UnixMicro(), d.Origin, d.Reason, []byte(d.Raw))
-			if err != nil {
-				return err
-			}
-			id, err := r.LastInsertId()
-			if err != nil {
-				return err
-			}
-			ids = append(ids, id)
-		}
-		return nil
+		ids, err = bury(ctx, tx, at, dead)
+		return err
 	})
 	return known, ids, err
+}
+
+// MaxDeadLetters bounds the dead letters; a source that sends rubbish without end
+// is refused then, and nothing of before is lost.
+const MaxDeadLetters = 100_000
+
+// bury keeps dead letters, each that came before only once.
+func bury(ctx context.Context, tx *sql.Tx, at time.Time, dead []entropy.DeadLetter) (ids []int64, err error) {
+	if len(dead) == 0 {
+		return nil, nil
+	}
+	for i := range dead {
+		d := &dead[i]
+		digest := sha256.Sum256([]byte(d.Raw))
+		var id int64
+		err := tx.QueryRowContext(ctx, `INSERT INTO dead_letter (received_at, origin, reason, raw, digest, times) VALUES (?, ?, ?, ?, ?, 1)
+			ON CONFLICT (digest) DO UPDATE SET received_at = excluded.received_at, origin = excluded.origin, reason = excluded.reason, times = times + 1
+			RETURNING id`, at.UnixMicro(), d.Origin, d.Reason, []byte(d.Raw), digest[:]).Scan(&id)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	var n int
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM dead_letter").Scan(&n); err != nil {
+		return nil, err
+	}
+	if n > MaxDeadLetters {
+		return nil, entropy.Errorf(entropy.CodeOverloaded, "there are %d dead letters: no more of what is not understood is taken", MaxDeadLetters).
+			WithHint("write a rule for it and replay them, or drop them: entropy ledger dead")
+	}
+	return ids, nil
 }
 
 func insert(ctx context.Context, tx *sql.Tx, at time.Time, obs []entropy.Observation) (known []bool, err error) {
@@ -175,7 +196,7 @@ func noLetter(id int64) error {
 }
 
 func (l *Ledger) dead(ctx context.Context, where string, args ...any) ([]entropy.DeadLetter, error) {
-	rows, err := l.r.QueryContext(ctx, "SELECT id, received_at, origin, reason, raw FROM dead_letter WHERE "+where, args...)
+	rows, err := l.r.QueryContext(ctx, "SELECT id, received_at, origin, reason, raw, times FROM dead_letter WHERE "+where, args...)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -185,7 +206,7 @@ func (l *Ledger) dead(ctx context.Context, where string, args ...any) ([]entropy
 		var d entropy.DeadLetter
 		var at int64
 		var raw []byte
-		if err := rows.Scan(&d.ID, &at, &d.Origin, &d.Reason, &raw); err != nil {
+		if err := rows.Scan(&d.ID, &at, &d.Origin, &d.Reason, &raw, &d.Times); err != nil {
 			return nil, err
 		}
 		d.ReceivedAt, d.Raw = time.UnixMicro(at).UTC(), string(raw)

@@ -94,6 +94,13 @@ func TestRecord(t *testing.T) {
 	if d, err := l.DeadLetter(ctx, ids[0]); err != nil || d.Raw != "\xff{" || d.Reason != "r" {
 		t.Errorf("%+v %v", d, err)
 	}
+	_, again, err := l.Record(ctx, at, nil, []entropy.DeadLetter{{Origin: "p", Reason: "s", Raw: "\xff{"}})
+	if err != nil || !slices.Equal(again, ids) {
+		t.Fatal("what came again is another dead letter", again, err)
+	}
+	if d, err := l.DeadLetter(ctx, ids[0]); err != nil || d.Times != 2 || d.Reason != "s" {
+		t.Errorf("%+v %v", d, err)
+	}
 }
 
 // proves E-1: a dead letter becomes an event and is gone in one transaction.

@@ -16,7 +16,9 @@ CREATE TABLE dead_letter (
   received_at INTEGER NOT NULL,
   origin      TEXT    NOT NULL,
   reason      TEXT    NOT NULL,
-  raw         BLOB    NOT NULL
+  raw         BLOB    NOT NULL,
+  digest      BLOB    NOT NULL UNIQUE, -- SHA-256 of raw: what is sent again is kept once
+  times       INTEGER NOT NULL         -- how often it came
 ) STRICT;
 -- How far a relay has come, in the same transaction as what it brought.
 CREATE TABLE cursor (
