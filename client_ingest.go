@@ -39,26 +39,26 @@ func (c *Client) Ledger(ctx context.Context, f LedgerFilter) (LedgerPage, error)
 	return page, err
 }
 
-// DeadLetters implements [IngestService].
-func (c *Client) DeadLetters(ctx context.Context, after int64, limit int) ([]DeadLetter, error) {
-	var list DeadLetterList
+// DeadItems implements [IngestService].
+func (c *Client) DeadItems(ctx context.Context, after int64, limit int) ([]DeadItem, error) {
+	var list DeadItemList
 	q := url.Values{}
 	setInt(q, "after", after)
 	setInt(q, "limit", int64(limit))
 	err := c.call(ctx, call{method: "GET", path: "/v1/ingest/dead", query: q, out: &list})
-	return list.DeadLetters, err
+	return list.DeadItems, err
 }
 
-// ReplayDeadLetter implements [IngestService].
-func (c *Client) ReplayDeadLetter(ctx context.Context, id int64) (IngestResult, error) {
+// ReplayDeadItem implements [IngestService].
+func (c *Client) ReplayDeadItem(ctx context.Context, id int64) (IngestResult, error) {
 	var r IngestResult
-	err := c.call(ctx, call{method: "POST", path: deadLetterPath(id) + "/replay", out: &r, mutates: true})
+	err := c.call(ctx, call{method: "POST", path: deadItemPath(id) + "/replay", out: &r, mutates: true})
 	return r, err
 }
 
-// DropDeadLetter implements [IngestService].
-func (c *Client) DropDeadLetter(ctx context.Context, id int64) error {
-	return c.call(ctx, call{method: "DELETE", path: deadLetterPath(id), mutates: true})
+// DropDeadItem implements [IngestService].
+func (c *Client) DropDeadItem(ctx context.Context, id int64) error {
+	return c.call(ctx, call{method: "DELETE", path: deadItemPath(id), mutates: true})
 }
 
-func deadLetterPath(id int64) string { return "/v1/ingest/dead/" + strconv.FormatInt(id, 10) }
+func deadItemPath(id int64) string { return "/v1/ingest/dead/" + strconv.FormatInt(id, 10) }

@@ -37,9 +37,9 @@ type Observation struct {
 	Origin string          // where it came in: "http:<credential>", "nats", "journal"
 }
 
-// DeadLetter is what came from outside and was not understood. Nothing of it is
+// DeadItem is what came from outside and was not understood. Nothing of it is
 // lost; of an item larger than MaxObservation its beginning is kept.
-type DeadLetter struct {
+type DeadItem struct {
 	ID         int64     `json:"id"`
 	ReceivedAt time.Time `json:"received_at"`
 	Origin     string    `json:"origin"`
@@ -80,13 +80,13 @@ type IngestService interface {
 	Ingest(ctx context.Context, items []json.RawMessage) ([]IngestResult, error)
 	// Ledger returns events of the ledger.
 	Ledger(ctx context.Context, f LedgerFilter) (LedgerPage, error)
-	// DeadLetters returns dead letters behind one of that ID, oldest first, at most limit.
-	DeadLetters(ctx context.Context, after int64, limit int) ([]DeadLetter, error)
-	// ReplayDeadLetter normalizes a dead letter again, by the rules of now; if it is
+	// DeadItems returns dead letters behind one of that ID, oldest first, at most limit.
+	DeadItems(ctx context.Context, after int64, limit int) ([]DeadItem, error)
+	// ReplayDeadItem normalizes a dead letter again, by the rules of now; if it is
 	// understood it is a dead letter no more. CodeNotFound.
-	ReplayDeadLetter(ctx context.Context, id int64) (IngestResult, error)
-	// DropDeadLetter forgets a dead letter. CodeNotFound.
-	DropDeadLetter(ctx context.Context, id int64) error
+	ReplayDeadItem(ctx context.Context, id int64) (IngestResult, error)
+	// DropDeadItem forgets a dead letter. CodeNotFound.
+	DropDeadItem(ctx context.Context, id int64) error
 }
 
 // IngestRequest is the body of POST /v1/ingest.
@@ -99,7 +99,7 @@ type IngestReply struct {
 	Results []IngestResult `json:"results"`
 }
 
-// DeadLetterList is a list of dead letters.
-type DeadLetterList struct {
-	DeadLetters []DeadLetter `json:"dead_letters"`
+// DeadItemList is a list of dead letters.
+type DeadItemList struct {
+	DeadItems []DeadItem `json:"dead_items"`
 }

@@ -62,22 +62,22 @@ func (q *query) moment(key string) time.Time {
 	return t
 }
 
-func (s *Server) listDeadLetters(w *response, r *http.Request) error {
+func (s *Server) listDeadItems(w *response, r *http.Request) error {
 	in, err := s.ingest()
 	q := newQuery(r)
 	after, limit := q.number("after", 0, 1<<62), int(q.number("limit", 1, entropy.MaxIngest))
 	if err := firstOf(err, q.err()); err != nil {
 		return err
 	}
-	letters, err := in.DeadLetters(r.Context(), after, limit)
+	letters, err := in.DeadItems(r.Context(), after, limit)
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, entropy.DeadLetterList{DeadLetters: letters})
+	return answer(w, http.StatusOK, entropy.DeadItemList{DeadItems: letters})
 }
 
 // deadLetter returns the dead letter that the path names.
-func deadLetter(r *http.Request) (int64, error) {
+func deadItem(r *http.Request) (int64, error) {
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil || id < 1 {
 		return 0, entropy.Errorf(entropy.CodeInvalid, "%.40q is not the number of a dead letter", r.PathValue("id")).WithHint("GET /v1/ingest/dead lists them")
@@ -85,26 +85,26 @@ func deadLetter(r *http.Request) (int64, error) {
 	return id, nil
 }
 
-func (s *Server) replayDeadLetter(w *response, r *http.Request) error {
+func (s *Server) replayDeadItem(w *response, r *http.Request) error {
 	in, err := s.ingest()
-	id, bad := deadLetter(r)
+	id, bad := deadItem(r)
 	if err := firstOf(noQuery(r), err, bad); err != nil {
 		return err
 	}
-	result, err := in.ReplayDeadLetter(r.Context(), id)
+	result, err := in.ReplayDeadItem(r.Context(), id)
 	if err != nil {
 		return err
 	}
 	return answer(w, http.StatusOK, result)
 }
 
-func (s *Server) dropDeadLetter(w *response, r *http.Request) error {
+func (s *Server) dropDeadItem(w *response, r *http.Request) error {
 	in, err := s.ingest()
-	id, bad := deadLetter(r)
+	id, bad := deadItem(r)
 	if err := firstOf(noQuery(r), err, bad); err != nil {
 		return err
 	}
-	if err := in.DropDeadLetter(r.Context(), id); err != nil {
+	if err := in.DropDeadItem(r.Context(), id); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

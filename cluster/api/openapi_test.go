@@ -88,7 +88,7 @@ var operations = map[string]operation{
 	"GET /v1/ledger": {summary: "Events of the ledger in the order they came", query: []string{"after: integer: those behind this row", "entity: string: of this entity",
 		"type: string: of this type", "from: string: by the event's own time, inclusive", "to: string: exclusive", "limit: integer: 1 to 1000"}, status: 200, reply: entropy.LedgerPage{}},
 	"GET /v1/ingest/dead": {summary: "What came from outside and was not understood", query: []string{"after: integer: those behind this one", "limit: integer: 1 to 1000"},
-		status: 200, reply: entropy.DeadLetterList{}},
+		status: 200, reply: entropy.DeadItemList{}},
 	"POST /v1/ingest/dead/{id}/replay": {summary: "Normalize a dead letter again, by the rules of now", status: 200, reply: entropy.IngestResult{}},
 	"DELETE /v1/ingest/dead/{id}":      {summary: "Forget a dead letter", status: 204},
 	"GET /v1/status":                   {summary: "The control plane at a glance", status: 200, reply: entropy.Status{}},

@@ -15,10 +15,10 @@ type Ledger interface {
 	// Record keeps observations and dead letters in one transaction. It returns
 	// which observations were there already, by the event's ID, and the IDs of the
 	// dead letters.
-	Record(ctx context.Context, at time.Time, obs []entropy.Observation, dead []entropy.DeadLetter) (known []bool, ids []int64, err error)
+	Record(ctx context.Context, at time.Time, obs []entropy.Observation, dead []entropy.DeadItem) (known []bool, ids []int64, err error)
 	Events(ctx context.Context, f entropy.LedgerFilter) (entropy.LedgerPage, error)
-	DeadLetters(ctx context.Context, after int64, limit int) ([]entropy.DeadLetter, error)
-	DeadLetter(ctx context.Context, id int64) (entropy.DeadLetter, error)
+	DeadItems(ctx context.Context, after int64, limit int) ([]entropy.DeadItem, error)
+	DeadItem(ctx context.Context, id int64) (entropy.DeadItem, error)
 	// Revive keeps what a dead letter has become and forgets the letter, in one
 	// transaction; obs is nil when it is only forgotten.
 	Revive(ctx context.Context, at time.Time, id int64, obs *entropy.Observation) (known bool, err error)
@@ -51,13 +51,13 @@ func (in *Inbox) Ingest(ctx context.Context, items []json.RawMessage) ([]entropy
 func (in *Inbox) Take(ctx context.Context, origin string, items []json.RawMessage) ([]entropy.IngestResult, error) {
 	results := make([]entropy.IngestResult, len(items))
 	var obs []entropy.Observation
-	var dead []entropy.DeadLetter
+	var dead []entropy.DeadItem
 	var obsAt, deadAt []int
 	for i, item := range items {
 		o, kept, err := in.rules.Normalize(item)
 		switch {
 		case err != nil:
-			dead, deadAt = append(dead, entropy.DeadLetter{Origin: origin, Reason: err.Error(), Raw: string(cutRaw(item))}), append(deadAt, i)
+			dead, deadAt = append(dead, entropy.DeadItem{Origin: origin, Reason: err.Error(), Raw: string(cutRaw(item))}), append(deadAt, i)
 			results[i] = entropy.IngestResult{Status: entropy.IngestDead, Reason: err.Error()}
 		case !kept:
 			results[i].Status = entropy.IngestDiscarded
@@ -93,14 +93,14 @@ func (in *Inbox) Ledger(ctx context.Context, f entropy.LedgerFilter) (entropy.Le
 	return in.ledger.Events(ctx, f)
 }
 
-// DeadLetters implements [entropy.IngestService].
-func (in *Inbox) DeadLetters(ctx context.Context, after int64, limit int) ([]entropy.DeadLetter, error) {
-	return in.ledger.DeadLetters(ctx, after, limit)
+// DeadItems implements [entropy.IngestService].
+func (in *Inbox) DeadItems(ctx context.Context, after int64, limit int) ([]entropy.DeadItem, error) {
+	return in.ledger.DeadItems(ctx, after, limit)
 }
 
-// ReplayDeadLetter implements [entropy.IngestService].
-func (in *Inbox) ReplayDeadLetter(ctx context.Context, id int64) (entropy.IngestResult, error) {
-	d, err := in.ledger.DeadLetter(ctx, id)
+// ReplayDeadItem implements [entropy.IngestService].
+func (in *Inbox) ReplayDeadItem(ctx context.Context, id int64) (entropy.IngestResult, error) {
+	d, err := in.ledger.DeadItem(ctx, id)
 	if err != nil {
 		return entropy.IngestResult{}, err
 	}
@@ -121,8 +121,8 @@ func (in *Inbox) ReplayDeadLetter(ctx context.Context, id int64) (entropy.Ingest
 	return result, err
 }
 
-// DropDeadLetter implements [entropy.IngestService].
-func (in *Inbox) DropDeadLetter(ctx context.Context, id int64) error {
+// DropDeadItem implements [entropy.IngestService].
+func (in *Inbox) DropDeadItem(ctx context.Context, id int64) error {
 	_, err := in.ledger.Revive(ctx, in.now(), id, nil)
 	return err
 }

@@ -15,7 +15,7 @@ import (
 // shelf is a ledger in memory.
 type shelf struct {
 	events []entropy.Observation
-	dead   map[int64]entropy.DeadLetter
+	dead   map[int64]entropy.DeadItem
 	fail   error
 }
 
@@ -27,7 +27,7 @@ func (s *shelf) add(o entropy.Observation) (known bool) {
 	return known
 }
 
-func (s *shelf) Record(_ context.Context, _ time.Time, obs []entropy.Observation, dead []entropy.DeadLetter) (known []bool, ids []int64, err error) {
+func (s *shelf) Record(_ context.Context, _ time.Time, obs []entropy.Observation, dead []entropy.DeadItem) (known []bool, ids []int64, err error) {
 	if s.fail != nil {
 		return nil, nil, s.fail
 	}
@@ -46,19 +46,19 @@ func (s *shelf) Events(context.Context, entropy.LedgerFilter) (entropy.LedgerPag
 	return entropy.LedgerPage{}, nil
 }
 
-func (s *shelf) DeadLetters(context.Context, int64, int) ([]entropy.DeadLetter, error) {
+func (s *shelf) DeadItems(context.Context, int64, int) ([]entropy.DeadItem, error) {
 	return nil, nil
 }
 
-func (s *shelf) DeadLetter(_ context.Context, id int64) (entropy.DeadLetter, error) {
+func (s *shelf) DeadItem(_ context.Context, id int64) (entropy.DeadItem, error) {
 	if d, ok := s.dead[id]; ok {
 		return d, nil
 	}
-	return entropy.DeadLetter{}, entropy.Errorf(entropy.CodeNotFound, "none")
+	return entropy.DeadItem{}, entropy.Errorf(entropy.CodeNotFound, "none")
 }
 
 func (s *shelf) Revive(ctx context.Context, _ time.Time, id int64, o *entropy.Observation) (bool, error) {
-	if _, err := s.DeadLetter(ctx, id); err != nil {
+	if _, err := s.DeadItem(ctx, id); err != nil {
 		return false, err
 	}
 	delete(s.dead, id)
@@ -76,7 +76,7 @@ func items(s ...string) (raw []json.RawMessage) {
 // understood is kept, and becomes an event when the rules have learned its shape.
 func TestInbox(t *testing.T) {
 	ctx := context.Background()
-	ledger := &shelf{dead: make(map[int64]entropy.DeadLetter)}
+	ledger := &shelf{dead: make(map[int64]entropy.DeadItem)}
 	noise := ingest.Rule{Name: "noise", Match: map[string]string{"noise": "*"}, Discard: true}
 	in := ingest.NewInbox(normalizer(t, ingest.Config{Rules: []ingest.Rule{noise}}), ledger, time.Now)
 	const env = `{"id":"e1","ts":"2025-08-10T16:42:00Z","event_type":"a","entity_id":"k:1"}`
@@ -91,14 +91,14 @@ func TestInbox(t *testing.T) {
 	if !slices.Equal(status, []entropy.IngestStatus{"accepted", "dead_lettered", "discarded", "duplicate"}) || got[1].ID != "dead:1" || got[1].Reason == "" || got[0].ID != "e1" {
 		t.Fatalf("%+v", got)
 	}
-	if r, err := in.ReplayDeadLetter(ctx, 1); err != nil || r.Status != entropy.IngestDead || len(ledger.dead) != 1 {
+	if r, err := in.ReplayDeadItem(ctx, 1); err != nil || r.Status != entropy.IngestDead || len(ledger.dead) != 1 {
 		t.Errorf("still unknown: %+v %v", r, err)
 	}
 	in = ingest.NewInbox(normalizer(t, ingest.Config{Rules: []ingest.Rule{orders}}), ledger, time.Now)
-	if r, err := in.ReplayDeadLetter(ctx, 1); err != nil || r.Status != entropy.IngestAccepted || len(ledger.dead) != 0 || len(ledger.events) != 2 {
+	if r, err := in.ReplayDeadItem(ctx, 1); err != nil || r.Status != entropy.IngestAccepted || len(ledger.dead) != 0 || len(ledger.events) != 2 {
 		t.Errorf("%+v %v", r, err)
 	}
-	if err := in.DropDeadLetter(ctx, 1); entropy.ErrorCode(err) != entropy.CodeNotFound {
+	if err := in.DropDeadItem(ctx, 1); entropy.ErrorCode(err) != entropy.CodeNotFound {
 		t.Errorf("%v", err)
 	}
 	ledger.fail = entropy.Errorf(entropy.CodeDiskFull, "full")

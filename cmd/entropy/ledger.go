@@ -85,11 +85,11 @@ func (a *app) deadListCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		letters, err := in.DeadLetters(ctx, after, limit)
+		letters, err := in.DeadItems(ctx, after, limit)
 		if err != nil {
 			return err
 		}
-		return list(a, letters, func(all []entropy.DeadLetter) *table {
+		return list(a, letters, func(all []entropy.DeadItem) *table {
 			t := new(table)
 			t.row("ID", "RECEIVED", "TIMES", "ORIGIN", "REASON", "RAW")
 			for _, d := range all {
@@ -120,7 +120,7 @@ func (a *app) deadShowCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		letters, err := in.DeadLetters(ctx, id-1, 1)
+		letters, err := in.DeadItems(ctx, id-1, 1)
 		if err == nil && (len(letters) == 0 || letters[0].ID != id) {
 			err = entropy.Errorf(entropy.CodeNotFound, "there is no dead letter %d", id).WithHint("entropy ledger dead ls lists them")
 		}
@@ -145,7 +145,7 @@ func (a *app) deadReplayCommand() *cobra.Command {
 		}
 		total := new(imported)
 		replay := func(id int64) error {
-			r, err := in.ReplayDeadLetter(ctx, id)
+			r, err := in.ReplayDeadItem(ctx, id)
 			if err == nil {
 				total.add([]entropy.IngestResult{r})
 			}
@@ -170,7 +170,7 @@ func eachLetter(ctx context.Context, in entropy.IngestService, args []string, al
 		}
 	}
 	for after := int64(0); all; {
-		letters, err := in.DeadLetters(ctx, after, entropy.MaxIngest)
+		letters, err := in.DeadItems(ctx, after, entropy.MaxIngest)
 		if err != nil || len(letters) == 0 {
 			return err
 		}
@@ -191,6 +191,6 @@ func (a *app) deadDropCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return eachLetter(ctx, in, args, false, func(id int64) error { return in.DropDeadLetter(ctx, id) })
+		return eachLetter(ctx, in, args, false, func(id int64) error { return in.DropDeadItem(ctx, id) })
 	})
 }

@@ -33,7 +33,7 @@ func (l *Ledger) write(ctx context.Context, f func(tx *sql.Tx) error) error {
 
 // Record keeps observations and dead letters in one transaction: known says which
 // observations were there already, ids are those of the dead letters.
-func (l *Ledger) Record(ctx context.Context, at time.Time, obs []entropy.Observation, dead []entropy.DeadLetter) (known []bool, ids []int64, err error) {
+func (l *Ledger) Record(ctx context.Context, at time.Time, obs []entropy.Observation, dead []entropy.DeadItem) (known []bool, ids []int64, err error) {
 	err = l.write(ctx, func(tx *sql.Tx) error {
 		if known, err = insert(ctx, tx, at, obs); err != nil {
 			return err
@@ -44,12 +44,12 @@ func (l *Ledger) Record(ctx context.Context, at time.Time, obs []entropy.Observa
 	return known, ids, err
 }
 
-// MaxDeadLetters bounds the dead letters; a source that sends rubbish without end
+// MaxDeadItems bounds the dead letters; a source that sends rubbish without end
 // is refused then, and nothing of before is lost.
-const MaxDeadLetters = 100_000
+const MaxDeadItems = 100_000
 
 // bury keeps dead letters, each that came before only once.
-func bury(ctx context.Context, tx *sql.Tx, at time.Time, dead []entropy.DeadLetter) (ids []int64, err error) {
+func bury(ctx context.Context, tx *sql.Tx, at time.Time, dead []entropy.DeadItem) (ids []int64, err error) {
 	if len(dead) == 0 {
 		return nil, nil
 	}
@@ -69,8 +69,8 @@ func bury(ctx context.Context, tx *sql.Tx, at time.Time, dead []entropy.DeadLett
 	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM dead_letter").Scan(&n); err != nil {
 		return nil, err
 	}
-	if n > MaxDeadLetters {
-		return nil, entropy.Errorf(entropy.CodeOverloaded, "there are %d dead letters: no more of what is not understood is taken", MaxDeadLetters).
+	if n > MaxDeadItems {
+		return nil, entropy.Errorf(entropy.CodeOverloaded, "there are %d dead letters: no more of what is not understood is taken", MaxDeadItems).
 			WithHint("write a rule for it and replay them, or drop them: entropy ledger dead")
 	}
 	return ids, nil
@@ -174,19 +174,19 @@ func limit(n int) int {
 	return min(n, entropy.MaxIngest)
 }
 
-// DeadLetters returns dead letters behind one of that ID, oldest first.
-func (l *Ledger) DeadLetters(ctx context.Context, after int64, n int) ([]entropy.DeadLetter, error) {
+// DeadItems returns dead letters behind one of that ID, oldest first.
+func (l *Ledger) DeadItems(ctx context.Context, after int64, n int) ([]entropy.DeadItem, error) {
 	return l.dead(ctx, "id > ? ORDER BY id LIMIT ?", after, limit(n))
 }
 
-// DeadLetter returns one of them. CodeNotFound.
-func (l *Ledger) DeadLetter(ctx context.Context, id int64) (entropy.DeadLetter, error) {
+// DeadItem returns one of them. CodeNotFound.
+func (l *Ledger) DeadItem(ctx context.Context, id int64) (entropy.DeadItem, error) {
 	all, err := l.dead(ctx, "id = ?", id)
 	if err == nil && len(all) == 0 {
 		err = noLetter(id)
 	}
 	if err != nil {
-		return entropy.DeadLetter{}, err
+		return entropy.DeadItem{}, err
 	}
 	return all[0], nil
 }
@@ -195,15 +195,15 @@ func noLetter(id int64) error {
 	return entropy.Errorf(entropy.CodeNotFound, "there is no dead letter %d", id).WithHint("entropy ledger dead ls lists them")
 }
 
-func (l *Ledger) dead(ctx context.Context, where string, args ...any) ([]entropy.DeadLetter, error) {
+func (l *Ledger) dead(ctx context.Context, where string, args ...any) ([]entropy.DeadItem, error) {
 	rows, err := l.r.QueryContext(ctx, "SELECT id, received_at, origin, reason, raw, times FROM dead_letter WHERE "+where, args...)
 	if err != nil {
 		return nil, classify(err)
 	}
 	defer rows.Close() //nolint:errcheck // rows.Err says what matters
-	all := []entropy.DeadLetter{}
+	all := []entropy.DeadItem{}
 	for rows.Next() {
-		var d entropy.DeadLetter
+		var d entropy.DeadItem
 		var at int64
 		var raw []byte
 		if err := rows.Scan(&d.ID, &at, &d.Origin, &d.Reason, &raw, &d.Times); err != nil {

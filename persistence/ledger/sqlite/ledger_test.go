@@ -67,7 +67,7 @@ func TestRecord(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	l := open(t, path)
 	obs := []entropy.Observation{observation("a", "k:1", "x", at), observation("b", "k:2", "y", at.Add(time.Hour)), observation("a", "k:1", "x", at)}
-	known, ids, err := l.Record(ctx, at, obs, []entropy.DeadLetter{{Origin: "o", Reason: "r", Raw: "\xff{"}})
+	known, ids, err := l.Record(ctx, at, obs, []entropy.DeadItem{{Origin: "o", Reason: "r", Raw: "\xff{"}})
 	if err != nil || !slices.Equal(known, []bool{false, false, true}) || len(ids) != 1 {
 		t.Fatal(known, ids, err)
 	}
@@ -91,14 +91,14 @@ func TestRecord(t *testing.T) {
 			t.Errorf("%+v: %v, want %v", c.f, got, c.want)
 		}
 	}
-	if d, err := l.DeadLetter(ctx, ids[0]); err != nil || d.Raw != "\xff{" || d.Reason != "r" {
+	if d, err := l.DeadItem(ctx, ids[0]); err != nil || d.Raw != "\xff{" || d.Reason != "r" {
 		t.Errorf("%+v %v", d, err)
 	}
-	_, again, err := l.Record(ctx, at, nil, []entropy.DeadLetter{{Origin: "p", Reason: "s", Raw: "\xff{"}})
+	_, again, err := l.Record(ctx, at, nil, []entropy.DeadItem{{Origin: "p", Reason: "s", Raw: "\xff{"}})
 	if err != nil || !slices.Equal(again, ids) {
 		t.Fatal("what came again is another dead letter", again, err)
 	}
-	if d, err := l.DeadLetter(ctx, ids[0]); err != nil || d.Times != 2 || d.Reason != "s" {
+	if d, err := l.DeadItem(ctx, ids[0]); err != nil || d.Times != 2 || d.Reason != "s" {
 		t.Errorf("%+v %v", d, err)
 	}
 }
@@ -106,7 +106,7 @@ func TestRecord(t *testing.T) {
 // proves E-1: a dead letter becomes an event and is gone in one transaction.
 func TestRevive(t *testing.T) {
 	l := open(t, filepath.Join(t.TempDir(), "ledger.db"))
-	_, ids, err := l.Record(ctx, at, nil, []entropy.DeadLetter{{Raw: "1"}, {Raw: "2"}})
+	_, ids, err := l.Record(ctx, at, nil, []entropy.DeadItem{{Raw: "1"}, {Raw: "2"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestRevive(t *testing.T) {
 	if known, err := l.Revive(ctx, at, ids[1], &o); !known || err != nil {
 		t.Errorf("one that is there: %v %v", known, err)
 	}
-	if left, err := l.DeadLetters(ctx, 0, 0); err != nil || len(left) != 0 {
+	if left, err := l.DeadItems(ctx, 0, 0); err != nil || len(left) != 0 {
 		t.Errorf("%v %v", left, err)
 	}
 	if got := rows(t, l, entropy.LedgerFilter{}); !slices.Equal(got, []string{"a"}) {
