@@ -76,7 +76,7 @@ func (s *Server) listDeadItems(w *response, r *http.Request) error {
 	return answer(w, http.StatusOK, entropy.DeadItemList{DeadItems: letters})
 }
 
-// deadLetter returns the dead letter that the path names.
+// deadItem returns the dead letter that the path names.
 func deadItem(r *http.Request) (int64, error) {
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil || id < 1 {
