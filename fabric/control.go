@@ -18,10 +18,12 @@ import (
 	"github.com/entropy-fabric/entropy/cluster/api"
 	"github.com/entropy-fabric/entropy/cluster/discovery"
 	"github.com/entropy-fabric/entropy/cluster/identity"
+	"github.com/entropy-fabric/entropy/cluster/ingest"
 	"github.com/entropy-fabric/entropy/cluster/telemetry"
 	"github.com/entropy-fabric/entropy/persistence"
 	"github.com/entropy-fabric/entropy/persistence/artifact"
 	"github.com/entropy-fabric/entropy/persistence/journal"
+	ledgerdb "github.com/entropy-fabric/entropy/persistence/ledger/sqlite"
 )
 
 // ControlConfig configures a [Control]. DataDir is required.
@@ -42,6 +44,10 @@ type ControlConfig struct {
 	// NoDiscovery leaves the questions of workers that look for their control plane
 	// unanswered. On loopback they always are.
 	NoDiscovery bool
+
+	// Normalize is the rules by which events from outside become the envelope; the
+	// zero value takes what is in it already. Its HashKey is made at the first start.
+	Normalize ingest.Config
 
 	Version string
 	Logger  *slog.Logger // nil discards
@@ -68,6 +74,8 @@ type Control struct {
 	journal *journal.Journal
 	store   *artifact.Store
 	system  *actors.System
+	ledger  *ledgerdb.Ledger
+	inbox   *ingest.Inbox
 	auth    *identity.Authenticator
 	server  *api.Server
 
@@ -128,6 +136,9 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 	if err != nil {
 		return nil, err
 	}
+	if err = c.openLedger(ctx); err != nil {
+		return nil, err
+	}
 	if err = c.openGossip(); err != nil {
 		return nil, err
 	}
@@ -156,7 +167,7 @@ func (c *Control) openServer() (err error) {
 	if err != nil {
 		return err
 	}
-	c.server, err = api.New(api.Config{Service: c.system, Worker: c.system, Auth: c.auth, Tokens: c.tokens, Members: c.Members, Metrics: metrics.Handler(),
+	c.server, err = api.New(api.Config{Service: c.system, Worker: c.system, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Members: c.Members, Metrics: metrics.Handler(),
 		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger,
 		Epoch: c.journal.Epoch(), Superseded: c.superseded})
 	return err
@@ -267,6 +278,11 @@ func (c *Control) Close() {
 	}
 	if c.listener != nil {
 		_ = c.listener.Close() // closed already when it was served
+	}
+	if c.ledger != nil {
+		if err := c.ledger.Close(); err != nil {
+			c.cfg.Logger.Error("close the ledger", "error", err)
+		}
 	}
 	if c.store != nil {
 		_ = c.store.Close() // everything it acknowledged is on disk

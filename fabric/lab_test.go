@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -134,17 +135,28 @@ func (p *process) kill() {
 
 func newLab(t *testing.T, ttl time.Duration) *lab {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &lab{t: t, dir: t.TempDir(), listen: free.Addr().String(), ttl: ttl}
-	free.Close()
+	l := &lab{t: t, dir: t.TempDir(), listen: freeAddress(t), ttl: ttl}
+	var err error
 	if l.mark, err = mapPage(l.path("mark")); err != nil {
 		t.Fatal(err)
 	}
 	l.startControl()
 	return l
+}
+
+// freeAddress returns an address that is free now and stays so while its owner is
+// down: it is below the ports that the kernel gives to those who name none.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return address
+		}
+	}
+	t.Fatal("no port from 20000 to 31999 is free")
+	return ""
 }
 
 func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }

@@ -43,6 +43,8 @@ type Config struct {
 	// Tokens manages tokens and lets workers in; nil means that there are no such
 	// routes, and that a join token registers any worker.
 	Tokens Tokens
+	// Ingest takes events from outside and shows the ledger; nil means that nobody does.
+	Ingest entropy.IngestService
 	// Members says who is a member by gossip; nil means that nobody gossips.
 	Members func() []entropy.Member
 	// Metrics serves GET /metrics; nil means 404.

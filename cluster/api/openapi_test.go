@@ -100,6 +100,13 @@ var operations = map[string]operation{
 	"GET /healthz":                 {summary: "The process lives", status: 200, reply: map[string]string{}},
 	"GET /readyz":                  {summary: "The control plane serves; 503 says why not", status: 200, reply: map[string]string{}},
 	"GET /v1/openapi.yaml":         {summary: "This document", status: 200, reply: "application/yaml"},
+	"POST /v1/ingest":              {summary: "Take events from outside, each normalized by the configured rules; an answer for each", body: entropy.IngestRequest{}, status: 200, reply: entropy.IngestReply{}},
+	"GET /v1/ledger": {summary: "Events of the ledger in the order they came", query: []string{"after: integer: those behind this row", "entity: string: of this entity",
+		"type: string: of this type", "from: string: by the event's own time, inclusive", "to: string: exclusive", "limit: integer: 1 to 1000"}, status: 200, reply: entropy.LedgerPage{}},
+	"GET /v1/ingest/dead": {summary: "What came from outside and was not understood", query: []string{"after: integer: those behind this one", "limit: integer: 1 to 1000"},
+		status: 200, reply: entropy.DeadItemList{}},
+	"POST /v1/ingest/dead/{id}/replay": {summary: "Normalize a dead letter again, by the rules of now", status: 200, reply: entropy.IngestResult{}},
+	"DELETE /v1/ingest/dead/{id}":      {summary: "Forget a dead letter", status: 204},
 
 	"POST /v1/worker/join": {summary: "Let a worker in and tell it what it keeps for good", header: []string{"Entropy-Worker-Key: string: the worker's own key, beside a join token"},
 		body: entropy.JoinRequest{}, status: 200, reply: entropy.Joined{}},

@@ -20,6 +20,7 @@ type controlFlags struct {
 	logLevel            string
 	gossip              fabric.GossipConfig
 	noDiscovery         bool
+	normalize           string
 }
 
 func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
@@ -33,6 +34,7 @@ func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
 	s.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	registerGossip(s, &f.gossip)
 	s.StringVar(&f.gossip.Profile, "profile", "lan", "how soon a dead worker is missed: lan (5 to 9 s), fast (2 to 3.5 s, heartbeats every second) or wan; workers follow")
+	s.StringVar(&f.normalize, "normalize", "", "`FILE` of rules by which events from outside become the fabric's envelope (docs/INGEST.md)")
 	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane")
 }
 
@@ -58,9 +60,13 @@ func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
 	if _, err := cluster.ParseProfile(f.gossip.Profile); err != nil {
 		return none, usagef("--profile: %v", err)
 	}
+	rules, err := readRules(f.normalize)
+	if err != nil {
+		return none, err
+	}
 	logger, err := a.logger(f.logLevel)
 	return fabric.ControlConfig{
-		Gossip: f.gossip, NoDiscovery: f.noDiscovery,
+		Gossip: f.gossip, Normalize: rules, NoDiscovery: f.noDiscovery,
 		DataDir: f.data, Listen: f.listen, Insecure: f.insecure, TLS: f.tls,
 		LeaseTTL: f.leaseTTL, Heartbeat: f.heartbeat, Version: programVersion(), Logger: logger,
 	}, err

@@ -1,0 +1,64 @@
+package entropy
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+var _ IngestService = (*Client)(nil)
+
+// Ingest implements [IngestService]. Repeating it is harmless for items that have
+// an ID of their own, or become the same event again; of those that are not
+// understood it makes another dead letter.
+func (c *Client) Ingest(ctx context.Context, items []json.RawMessage) ([]IngestResult, error) {
+	var reply IngestReply
+	err := c.call(ctx, call{method: "POST", path: "/v1/ingest", body: IngestRequest{Items: items}, out: &reply, mutates: true, repeatable: true})
+	return reply.Results, err
+}
+
+// Ledger implements [IngestService].
+func (c *Client) Ledger(ctx context.Context, f LedgerFilter) (LedgerPage, error) {
+	var page LedgerPage
+	q := url.Values{}
+	setInt(q, "after", int64(f.After))
+	setInt(q, "limit", int64(f.Limit))
+	for key, s := range map[string]string{"entity": f.Entity, "type": f.Type} {
+		if s != "" {
+			q.Set(key, s)
+		}
+	}
+	for key, t := range map[string]time.Time{"from": f.From, "to": f.To} {
+		if !t.IsZero() {
+			q.Set(key, t.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	err := c.call(ctx, call{method: "GET", path: "/v1/ledger", query: q, out: &page})
+	return page, err
+}
+
+// DeadItems implements [IngestService].
+func (c *Client) DeadItems(ctx context.Context, after int64, limit int) ([]DeadItem, error) {
+	var list DeadItemList
+	q := url.Values{}
+	setInt(q, "after", after)
+	setInt(q, "limit", int64(limit))
+	err := c.call(ctx, call{method: "GET", path: "/v1/ingest/dead", query: q, out: &list})
+	return list.DeadItems, err
+}
+
+// ReplayDeadItem implements [IngestService].
+func (c *Client) ReplayDeadItem(ctx context.Context, id int64) (IngestResult, error) {
+	var r IngestResult
+	err := c.call(ctx, call{method: "POST", path: deadItemPath(id) + "/replay", out: &r, mutates: true})
+	return r, err
+}
+
+// DropDeadItem implements [IngestService].
+func (c *Client) DropDeadItem(ctx context.Context, id int64) error {
+	return c.call(ctx, call{method: "DELETE", path: deadItemPath(id), mutates: true})
+}
+
+func deadItemPath(id int64) string { return "/v1/ingest/dead/" + strconv.FormatInt(id, 10) }

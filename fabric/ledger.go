@@ -1,0 +1,55 @@
+package fabric
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/cluster/identity"
+	"github.com/entropy-fabric/entropy/cluster/ingest"
+	ledgerdb "github.com/entropy-fabric/entropy/persistence/ledger/sqlite"
+)
+
+// The files of the ledger in the data directory.
+const (
+	LedgerFile  = "ledger.db"
+	HashKeyFile = "hash.key" // keys the hashes of personal data; without it they cannot be compared any more
+)
+
+// openLedger opens the ledger and the inbox before it.
+func (c *Control) openLedger(ctx context.Context) error {
+	rules := c.cfg.Normalize
+	key, err := hashKey(filepath.Join(c.cfg.DataDir, HashKeyFile))
+	if err != nil {
+		return err
+	}
+	rules.HashKey = key
+	normalizer, err := ingest.New(rules)
+	if err != nil {
+		return err
+	}
+	if c.ledger, err = ledgerdb.Open(ctx, filepath.Join(c.cfg.DataDir, LedgerFile)); err != nil {
+		return err
+	}
+	c.inbox = ingest.NewInbox(normalizer, c.ledger, time.Now)
+	return nil
+}
+
+// hashKey reads the key of the hashes of personal data, or makes it.
+func hashKey(path string) ([]byte, error) {
+	secret, err := identity.ReadSecretFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		secret, err = rand.Text(), nil
+		if err := identity.WriteSecretFile(path, secret); err != nil {
+			return nil, err
+		}
+	}
+	return []byte(secret), err
+}
+
+// Ingest returns who takes events from outside, without HTTP.
+func (c *Control) Ingest() entropy.IngestService { return c.inbox }
