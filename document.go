@@ -24,6 +24,8 @@ func NewDocument(entity string) Document {
 		return new(Token)
 	case KindEnrollment:
 		return new(Enrollment)
+	case KindKeyring:
+		return new(KeyringRecord)
 	}
 	return nil
 }

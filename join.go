@@ -7,6 +7,9 @@ import "time"
 // key alone, and gets the same answer.
 type JoinRequest struct {
 	Hostname string `json:"hostname"` // for people
+	// Keyring is the version of the cluster's keyring that the worker holds on disk
+	// and uses; 0 when it has none.
+	Keyring uint64 `json:"keyring,omitempty"`
 }
 
 // Joined is the answer to a worker that was let in: what it keeps for good.
@@ -16,8 +19,9 @@ type Joined struct {
 	// CA is the cluster's authority as PEM; "" when the control plane serves plain
 	// HTTP to other hosts and proves nothing.
 	CA string `json:"ca"`
-	// ClusterKey is the secret that all members share, base64; other keys are
-	// derived from it. It is sent over TLS, on loopback, or under --insecure only.
+	// ClusterKey is the keyring that all members share: base64, or during and after
+	// a rotation VERSION.KEY[,KEY]. Other keys are derived from it. It is sent over
+	// TLS, on loopback, or under --insecure only.
 	ClusterKey string `json:"cluster_key"`
 }
 

@@ -104,4 +104,5 @@ type Token struct {
 	MaxUses   int        `json:"max_uses,omitempty"`   // of a join token: how many workers may join; 0 means any number
 	Uses      int        `json:"uses,omitempty"`       // how many have
 	Refused   int        `json:"refused,omitempty"`    // see TokenRefused
+	Beacon    string     `json:"beacon,omitempty"`     // of a join token: its key in discovery, sealed by the control plane for itself
 }

@@ -74,9 +74,9 @@ type Control struct {
 	overtaken chan uint64 // has the higher epoch that was seen
 	listener  net.Listener
 
-	secure     bool // TLS is served
-	tokens     *keyring
-	clusterKey []byte
+	secure bool // TLS is served
+	tokens *keyring
+	keys   *sharedKeys
 
 	members  *cluster.Membership // nil: no gossip
 	answerer *discovery.Answerer // nil: workers are told the address
@@ -156,7 +156,7 @@ func (c *Control) openServer() (err error) {
 	if err != nil {
 		return err
 	}
-	c.server, err = api.New(api.Config{Service: c.system, Worker: c.system, Auth: c.auth, Tokens: c.tokens, Members: c.Members, Metrics: metrics.Handler(),
+	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Members: c.Members, Keys: c.keys, Metrics: metrics.Handler(),
 		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger,
 		Epoch: c.journal.Epoch(), Superseded: c.superseded})
 	return err
@@ -204,6 +204,7 @@ func (c *Control) Run(ctx context.Context) error {
 	}()
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { c.sweep(ctx) })
+	sweeping.Go(func() { c.keys.run(ctx) })
 	defer func() {
 		cancel(nil)
 		sweeping.Wait()

@@ -372,7 +372,7 @@ func TestRogueControlPlaneGetsNothing(t *testing.T) {
 		return w.Run(ctx)
 	}
 	member := t.TempDir()
-	if err := identity.SaveMembership(member, identity.Membership{ClusterID: c.ClusterID(), CAPin: mustTicket(t, c).CAPin}, c.ClusterKey()); err != nil {
+	if err := identity.SaveMembership(member, identity.Membership{ClusterID: c.ClusterID(), CAPin: mustTicket(t, c).CAPin}, c.Keyring()); err != nil {
 		t.Fatal(err)
 	}
 	for name, err := range map[string]error{
@@ -450,9 +450,9 @@ func TestLoyalWorker(t *testing.T) {
 	token := func(c *fabric.Control) string { return filepath.Join(c.DataDir(), fabric.WorkerTokenFile) }
 	works(first, token(first), 1)
 	works(first, "", 2) // it needs no token any more
-	key, err := identity.LoadClusterKey(filepath.Join(dir, identity.ClusterKeyFile))
-	if err != nil || !bytes.Equal(key, first.ClusterKey()) {
-		t.Errorf("it was handed the key %x, %v", key, err)
+	ring, err := identity.LoadKeyring(filepath.Join(dir, identity.ClusterKeyFile))
+	if err != nil || ring.Shared() != first.Keyring().Shared() {
+		t.Errorf("it was handed the keyring %d, %v", ring.Version, err)
 	}
 	stop()
 	if _, err := open(second, token(second)); entropy.ErrorCode(err) != entropy.CodeConflict || !strings.Contains(err.Error(), first.ClusterID()) || !strings.Contains(err.Error(), "reset-identity") {

@@ -59,6 +59,7 @@ type Worker struct {
 	node   *worker.Node
 	gossip *workerGossip         // nil: it shares a process with its control plane
 	find   func(context.Context) // searches for a control plane that has moved; nil: it cannot
+	follow func(context.Context) // fetches the cluster's keys when they change; nil: it has none
 }
 
 // OpenWorker prepares a worker; Run runs it.
@@ -105,6 +106,7 @@ func OpenWorker(ctx context.Context, cfg WorkerConfig) (*Worker, error) {
 // when no address is given.
 func (w *Worker) dial(ctx context.Context, cfg WorkerConfig, key string) (entropy.WorkerService, error) {
 	if cfg.Control != nil {
+		cfg.Control.keys.exempt(cfg.Name)
 		return entropy.AsWorker(cfg.Control.system, entropy.Principal{Role: entropy.RoleWorker, Name: string(cfg.Name), KeyHash: identity.Hash(key)}), nil
 	}
 	finder := newFinder(cfg)
@@ -123,6 +125,7 @@ func (w *Worker) dial(ctx context.Context, cfg WorkerConfig, key string) (entrop
 		finder.remember(l.Server())
 		w.gossip.registered(r, reply)
 	}
+	l.rekeyed, w.follow = w.gossip.rekeyed, l.follow
 	if !cfg.NoDiscovery && !onLoopback(l.host()) {
 		l.missed = finder.missed
 		w.find = func(ctx context.Context) { finder.run(ctx, l.Client) }
@@ -134,8 +137,10 @@ func (w *Worker) dial(ctx context.Context, cfg WorkerConfig, key string) (entrop
 func (w *Worker) Run(ctx context.Context) error {
 	searching, stop := context.WithCancel(ctx)
 	var search sync.WaitGroup
-	if w.find != nil {
-		search.Go(func() { w.find(searching) })
+	for _, beside := range []func(context.Context){w.find, w.follow} {
+		if beside != nil {
+			search.Go(func() { beside(searching) })
+		}
 	}
 	defer func() {
 		stop()

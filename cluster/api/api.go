@@ -45,6 +45,8 @@ type Config struct {
 	Tokens Tokens
 	// Members says who is a member by gossip; nil means that nobody gossips.
 	Members func() []entropy.Member
+	// Keys rotates the keys that members share; nil means that there are none.
+	Keys Keys
 	// Metrics serves GET /metrics; nil means 404.
 	Metrics http.Handler
 	// OpenMetrics lets GET /metrics be read without a credential.

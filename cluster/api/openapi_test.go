@@ -69,6 +69,8 @@ var operations = map[string]operation{
 	"PUT /v1/blobs/{sha256}":                {summary: "Store an input by its content; needs Content-Length", body: file, status: 204},
 	"POST /v1/blobs/missing":                {summary: "Those of the hashes that are not stored", body: entropy.BlobList{}, status: 200, reply: entropy.BlobList{}},
 	"GET /v1/members":                       {summary: "List the nodes that are known by gossip", status: 200, reply: entropy.MemberList{}},
+	"GET /v1/members/rotate-key":            {summary: "How far a rotation of the members' keys is", status: 200, reply: entropy.KeyRotation{}},
+	"POST /v1/members/rotate-key":           {summary: "Begin a rotation of the members' keys, or find one under way", status: 200, reply: entropy.KeyRotation{}},
 	"GET /v1/workers":                       {summary: "Every known worker", status: 200, reply: entropy.WorkerList{}},
 	"POST /v1/workers/{name}/{mode}":        {summary: "Drain, resume or quarantine a worker", body: entropy.Operation{}, status: 200, reply: entropy.WorkerInfo{}},
 	"GET /v1/events":                        feed,

@@ -78,6 +78,8 @@ func (s *Server) serviceRoutes() []route {
 		{"POST", "/v1/blobs/missing", admin, quick, s.missingBlobs},
 		{"GET", "/v1/workers", admin, quick, s.listWorkers},
 		{"GET", "/v1/members", admin, quick, s.listMembers},
+		{"GET", "/v1/members/rotate-key", admin, quick, s.keyRotation},
+		{"POST", "/v1/members/rotate-key", admin, quick, s.rotateKey},
 		{"POST", "/v1/workers/{name}/{mode}", admin, quick, s.setWorker},
 		{"GET", "/v1/events", admin, waiting, s.events},
 		{"GET", "/events", admin, waiting, s.events},

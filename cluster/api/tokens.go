@@ -29,6 +29,7 @@ type Joining struct {
 	Worker   entropy.WorkerID
 	KeyHash  string
 	Hostname string // its own word, for people
+	Keyring  uint64 // its own word, as [entropy.JoinRequest] has it
 }
 
 // MaxHostname bounds what a worker may say of its host's name, in bytes.
@@ -93,6 +94,7 @@ func (s *Server) join(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	who.Keyring = body.Keyring
 	joined, err := tokens.Join(r.Context(), who)
 	if err != nil {
 		return err

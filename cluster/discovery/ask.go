@@ -15,10 +15,9 @@ import (
 	"github.com/entropy-fabric/entropy"
 )
 
-// AskConfig says who asks and how. Key and Secret are required.
+// AskConfig says who asks and how. Secret is required.
 type AskConfig struct {
-	Key    KeyID
-	Secret []byte // the key that Key names
+	Secret []byte // authenticates the question and its answer
 	Node   string // who asks, for people
 	// Pin, when not zero, is that of the authority that the control plane must name.
 	Pin [32]byte
@@ -88,6 +87,7 @@ type heard struct {
 // asker holds the sockets of one search.
 type asker struct {
 	cfg   AskConfig
+	key   KeyID          // of the secret
 	nonce map[Nonce]bool // read-only once receiving has begun
 	next  []Nonce
 	four  *ipv4.PacketConn
@@ -104,7 +104,7 @@ func openAsker(cfg AskConfig) (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &asker{cfg: cfg, four: ipv4.NewPacketConn(conn), nonce: make(map[Nonce]bool), heard: make(chan heard, 1)}
+	a := &asker{cfg: cfg, key: IDOf(cfg.Secret), four: ipv4.NewPacketConn(conn), nonce: make(map[Nonce]bool), heard: make(chan heard, 1)}
 	for range questions {
 		var n Nonce
 		_, _ = rand.Read(n[:]) // it never fails
@@ -129,7 +129,7 @@ func (a *asker) close() {
 func (a *asker) ask() {
 	n := a.next[0]
 	a.next = append(a.next[1:], n)
-	b := Encode(Packet{Kind: Ask, Key: a.cfg.Key, Nonce: n, Time: a.cfg.Now(), Node: a.cfg.Node}, a.cfg.Secret)
+	b := Encode(Packet{Kind: Ask, Key: a.key, Nonce: n, Time: a.cfg.Now(), Node: a.cfg.Node}, a.cfg.Secret)
 	all, _ := a.cfg.links()
 	for i := range all {
 		if all[i].four {
@@ -174,7 +174,7 @@ func (a *asker) receive(conn net.PacketConn) {
 // judge reads an answer. Its address is where it came from.
 func (a *asker) judge(b []byte, src net.Addr) (heard, bool) {
 	p, err := Decode(b, func(id KeyID) []byte {
-		if id != a.cfg.Key {
+		if id != a.key {
 			return nil
 		}
 		return a.cfg.Secret
