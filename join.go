@@ -60,6 +60,29 @@ func (s *TokenSpec) Validate() error {
 	return nil
 }
 
+// TokenRotation says how to give a token a new secret.
+type TokenRotation struct {
+	// Overlap is how long the old secret stays good beside the new one; 0 means
+	// DefaultOverlap. To end a secret at once, revoke its token.
+	Overlap Duration `json:"overlap,omitzero"`
+}
+
+// Limits of a [TokenRotation].
+const (
+	DefaultOverlap = 24 * time.Hour
+	MinOverlap     = time.Second
+	MaxOverlap     = 90 * 24 * time.Hour
+)
+
+// Validate reports what of the rotation cannot be, as CodeInvalid.
+func (r TokenRotation) Validate() error {
+	if d := r.Overlap.D(); d != 0 && (d < MinOverlap || d > MaxOverlap) {
+		return Errorf(CodeInvalid, "the overlap is %s", d).
+			WithHint("it is from %s to 2160h, so that whoever has the old secret can change to the new one; to end it at once, make another token and revoke this one", MinOverlap)
+	}
+	return nil
+}
+
 // TokenInfo is a token without its hash, as lists show it.
 type TokenInfo struct {
 	ID        string     `json:"id"`
@@ -72,6 +95,9 @@ type TokenInfo struct {
 	CreatedAt time.Time  `json:"created_at"`
 	CreatedBy string     `json:"created_by"`
 	ExpiresAt *time.Time `json:"expires_at"`
+	// FormerUntil is when the secret ends that the newest rotation replaced; nil
+	// when there is none that is still good.
+	FormerUntil *time.Time `json:"former_until"`
 }
 
 // TokenState says whether a token is good for anything.

@@ -105,4 +105,13 @@ type Token struct {
 	Uses      int        `json:"uses,omitempty"`       // how many have
 	Refused   int        `json:"refused,omitempty"`    // see TokenRefused
 	Beacon    string     `json:"beacon,omitempty"`     // of a join token: its key in discovery, sealed by the control plane for itself
+	// Former is the secret that the newest rotation replaced; nil before the first.
+	Former *FormerSecret `json:"former,omitempty"`
+}
+
+// FormerSecret is a token's secret that was replaced and is good for a while yet.
+type FormerSecret struct {
+	Hash   string    `json:"hash"`
+	Beacon string    `json:"beacon,omitempty"`
+	Until  time.Time `json:"until"`
 }

@@ -87,6 +87,17 @@ func TestEventsHoldNoBeaconKey(t *testing.T) {
 			}
 		}
 	}
+	rotated, err := c.tokens.Rotate(t.Context(), made.ID, entropy.TokenRotation{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	c = open()
+	for name, token := range map[string]string{"old": made.Token, "new": rotated.Token} {
+		if key, err := identity.BeaconKey(token); err != nil || !bytes.Equal(c.discoveryKeys()(discovery.IDOf(key)), key) {
+			t.Errorf("rotated: the key of the %s secret is not known: %v", name, err)
+		}
+	}
 	if _, err := c.tokens.Revoke(t.Context(), made.ID); err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,9 @@ func TestKeyRotation(t *testing.T) {
 	}
 	away.startAgent()
 	eventually(t, 20*time.Second, alive("away"), func() string { return "away is no member after it came back" })
-	eventually(t, 20*time.Second, func() bool { return ringOf(t, away.dir()).Shared() == fresh.Shared() && ringOf(t, stay.dir()).Shared() == fresh.Shared() },
+	eventually(t, 20*time.Second, func() bool {
+		return ringOf(t, away.dir()).Shared() == fresh.Shared() && ringOf(t, stay.dir()).Shared() == fresh.Shared()
+	},
 		func() string { return "the workers do not hold the fresh key alone" })
 	eventually(t, 20*time.Second, alive("stay"), func() string { return "stay is no member at the end" })
 

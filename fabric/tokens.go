@@ -34,6 +34,7 @@ type keyring struct {
 	joined  entropy.Joined // what every worker is told, but its name
 	pin     string         // of tickets; "": the control plane proves nothing
 	keys    *sharedKeys
+	files   []string         // hold the first tokens, for whoever may read them
 	sealer  *identity.Sealer // of what the journal may hold, and nobody else may read
 	now     func() time.Time
 	logger  *slog.Logger
@@ -89,12 +90,23 @@ func (k *keyring) follow(t *entropy.Token) {
 	if t.Beacon == "" || old != nil && old.Beacon == t.Beacon {
 		return
 	}
-	key, err := k.sealer.Open(t.ID, t.Beacon)
-	if err != nil { // the token is as good as ever, with an address
-		k.logger.Warn("workers with a token will not find this control plane without its address", "token", t.ID, "error", err)
+	k.unseal(t.ID, t.Hash, t.Beacon)
+	if t.Former != nil {
+		k.unseal(t.ID, t.Former.Hash, t.Former.Beacon)
+	}
+}
+
+// unseal notes the key of a token's secret, by the secret's hash.
+func (k *keyring) unseal(token, hash, sealed string) {
+	if sealed == "" {
 		return
 	}
-	k.beacons[discovery.IDOf(key)] = beacon{token: t.ID, hash: t.Hash, key: key}
+	key, err := k.sealer.Open(token, sealed)
+	if err != nil { // the token is as good as ever, with an address
+		k.logger.Warn("workers with a token will not find this control plane without its address", "token", token, "error", err)
+		return
+	}
+	k.beacons[discovery.IDOf(key)] = beacon{token: token, hash: hash, key: key}
 }
 
 // learn notes the key of a token whose text was seen.
@@ -112,7 +124,7 @@ func (k *keyring) discoveryKey(id discovery.KeyID) []byte {
 	if !ok {
 		return nil
 	}
-	if t := k.tokens[b.token]; t == nil || t.Role != entropy.RoleJoin || t.Hash != b.hash || t.State(k.now()) != entropy.TokenActive {
+	if t := k.tokens[b.token]; t == nil || t.Role != entropy.RoleJoin || !t.Live(b.hash, k.now()) || t.State(k.now()) != entropy.TokenActive {
 		return nil
 	}
 	return b.key
@@ -121,15 +133,24 @@ func (k *keyring) discoveryKey(id discovery.KeyID) []byte {
 // make makes a token of a role. What discovery needs of its secret is sealed: the
 // token goes into an event, and events may be published.
 func (k *keyring) make(role entropy.Role) (secret string, t entropy.Token, err error) {
-	secret, t, err = identity.New(role)
-	if err != nil || role != entropy.RoleJoin {
-		return secret, t, err
+	if secret, t, err = identity.New(role); err != nil {
+		return "", t, err
+	}
+	t.Beacon, err = k.seal(t.ID, role, secret)
+	return secret, t, err
+}
+
+// seal returns what the journal has of a secret's key in discovery; "" of a role
+// that has none.
+func (k *keyring) seal(id string, role entropy.Role, secret string) (string, error) {
+	if role != entropy.RoleJoin {
+		return "", nil
 	}
 	key, err := identity.BeaconKey(secret)
-	if err == nil {
-		t.Beacon = k.sealer.Seal(t.ID, key)
+	if err != nil {
+		return "", err
 	}
-	return secret, t, err
+	return k.sealer.Seal(id, key), nil
 }
 
 // ticket returns the text of a token that goes out.

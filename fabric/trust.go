@@ -45,6 +45,7 @@ func (c *Control) openIdentity(ctx context.Context) error {
 		role entropy.Role
 		file string
 	}{{entropy.RoleAdmin, AdminTokenFile}, {entropy.RoleJoin, WorkerTokenFile}} {
+		c.tokens.files = append(c.tokens.files, filepath.Join(dir, first.file))
 		if err := c.tokens.first(ctx, first.role, filepath.Join(dir, first.file)); err != nil {
 			return err
 		}
@@ -95,7 +96,7 @@ func (k *keyring) renewFile(path string) error {
 	}
 	c, err := identity.Parse(text)
 	if err != nil || k.tokens[c.ID] == nil || k.tokens[c.ID].Hash != c.Hash {
-		k.logger.Warn("the file holds no token of this control plane", "file", path)
+		k.logger.Warn("the file holds no token of this control plane, or one whose secret was replaced", "file", path)
 		return nil
 	}
 	k.learn(text, c) // one of an earlier release has it nowhere else

@@ -86,6 +86,7 @@ var operations = map[string]operation{
 	"POST /v1/tokens":                       {summary: "Make a token; its text is in this answer only", body: entropy.TokenSpec{}, status: 201, reply: entropy.CreatedToken{}},
 	"GET /v1/tokens":                        {summary: "Every token, oldest first, without its secret", status: 200, reply: entropy.TokenList{}},
 	"POST /v1/tokens/{id}/revoke":           {summary: "End a token; the streams it holds open end with it", status: 200, reply: entropy.TokenInfo{}},
+	"POST /v1/tokens/{id}/rotate":           {summary: "Give a token a new secret, whose text is in this answer only; the old one stays good for a while", body: entropy.TokenRotation{}, status: 200, reply: entropy.CreatedToken{}},
 	"GET /v1/status":                        {summary: "The control plane at a glance", status: 200, reply: entropy.Status{}},
 	"GET /metrics":                          {summary: "Metrics in the Prometheus text format", status: 200, reply: "text/plain"},
 	"GET /healthz":                          {summary: "The process lives", status: 200, reply: map[string]string{}},

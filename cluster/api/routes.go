@@ -93,6 +93,7 @@ func (s *Server) serviceRoutes() []route {
 		{"POST", "/v1/tokens", admin, quick, s.createToken},
 		{"GET", "/v1/tokens", admin, quick, s.listTokens},
 		{"POST", "/v1/tokens/{id}/revoke", admin, quick, s.revokeToken},
+		{"POST", "/v1/tokens/{id}/rotate", admin, quick, s.rotateToken},
 		{"GET", "/v1/status", admin, quick, s.status},
 		{"GET", "/metrics", metrics, quick, s.metrics},
 		{"GET", "/healthz", public, quick, s.healthz},

@@ -40,6 +40,11 @@ func (f *fakeTokens) Revoke(_ context.Context, id string) (entropy.TokenInfo, er
 	return entropy.TokenInfo{ID: id, State: entropy.TokenIsRevoked}, nil
 }
 
+func (f *fakeTokens) Rotate(_ context.Context, id string, r entropy.TokenRotation) (entropy.CreatedToken, error) {
+	f.note(id + " for " + r.Overlap.D().String())
+	return entropy.CreatedToken{TokenInfo: entropy.TokenInfo{ID: id}, Token: "ent1.c.-.s2"}, nil
+}
+
 func (f *fakeTokens) Join(_ context.Context, who api.Joining) (entropy.Joined, error) {
 	f.note(who)
 	f.mu.Lock()
