@@ -153,8 +153,9 @@ const KindEnrollment = "enrollment"
 type Enrollment struct {
 	ID       WorkerID  `json:"id"`
 	Version  uint64    `json:"version"`
-	KeyHash  string    `json:"key_hash"` // SHA-256 of the worker's key, hex
-	Token    string    `json:"token"`    // the id of the join token
+	KeyHash  string    `json:"key_hash"`            // SHA-256 of the worker's key, hex
+	Token    string    `json:"token"`               // the id of the join token; "" when it was paired
+	PairedBy string    `json:"paired_by,omitempty"` // who confirmed its code; Principal.String
 	Hostname string    `json:"hostname"`
 	JoinedAt time.Time `json:"joined_at"`
 }

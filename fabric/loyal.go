@@ -57,6 +57,13 @@ func dialLoyal(cfg WorkerConfig, key string) (*loyal, error) {
 			return nil, err
 		}
 	}
+	if c, err := identity.Parse(token); err == nil && c.Role != entropy.RoleJoin {
+		if member.ClusterID == "" {
+			return nil, entropy.Errorf(entropy.CodeInvalid, "%s holds a token of role %s; a worker joins with one of role join", cfg.TokenFile, c.Role).
+				WithHint("copy the control plane's worker.token, or make one: entropy token create --role join")
+		}
+		token = "" // it needs none, and this one would only be refused
+	}
 	l.Client, err = entropy.NewClient(entropy.ClientConfig{Server: cfg.Server, Token: token, WorkerKey: key, RootCAs: cfg.RootCAs,
 		CAPin: member.CAPin, ClusterID: member.ClusterID})
 	if err != nil {

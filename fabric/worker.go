@@ -23,6 +23,12 @@ type WorkerConfig struct {
 	// waits until it does or its context ends.
 	Server    string
 	TokenFile string // holds the join token; needed until the worker has joined
+	// TrustLAN lets a worker that has neither joined nor a token ask to be let in
+	// without one; see [PairingCode]. OpenWorker then waits until it is.
+	TrustLAN bool
+	// ShowCode is told of each code that a person has to carry to the control plane;
+	// nil means that it is logged.
+	ShowCode func(PairingCode)
 	// RootCAs may vouch for the control plane, where neither the token nor the
 	// worker's memory pins its authority; nil means the system's.
 	RootCAs *x509.CertPool
@@ -108,6 +114,9 @@ func (w *Worker) dial(ctx context.Context, cfg WorkerConfig, key string) (entrop
 	if cfg.Control != nil {
 		cfg.Control.keys.exempt(cfg.Name)
 		return entropy.AsWorker(cfg.Control.system, entropy.Principal{Role: entropy.RoleWorker, Name: string(cfg.Name), KeyHash: identity.Hash(key)}), nil
+	}
+	if err := pair(ctx, &cfg, key); err != nil {
+		return nil, err
 	}
 	finder := newFinder(cfg)
 	if cfg.Server == "" {

@@ -94,6 +94,8 @@ func (s *Server) serviceRoutes() []route {
 		{"GET", "/v1/tokens", admin, quick, s.listTokens},
 		{"POST", "/v1/tokens/{id}/revoke", admin, quick, s.revokeToken},
 		{"POST", "/v1/tokens/{id}/rotate", admin, quick, s.rotateToken},
+		{"GET", "/v1/pairings", admin, quick, s.listPairings},
+		{"POST", "/v1/pairings/confirm", admin, quick, s.confirmPairing},
 		{"GET", "/v1/status", admin, quick, s.status},
 		{"GET", "/metrics", metrics, quick, s.metrics},
 		{"GET", "/healthz", public, quick, s.healthz},
@@ -104,6 +106,9 @@ func (s *Server) serviceRoutes() []route {
 
 func (s *Server) workerRoutes() []route {
 	return []route{
+		{"POST", "/v1/pairing", public, quick, s.startPairing},
+		{"POST", "/v1/pairing/{id}/reveal", public, quick, s.revealPairing},
+		{"GET", "/v1/pairing/{id}", public, quick, s.pairingState},
 		{"POST", "/v1/worker/join", register, quick, s.join},
 		{"POST", "/v1/worker/register", register, quick, s.registerWorker},
 		{"POST", "/v1/worker/claim", worker, waiting, s.claim},

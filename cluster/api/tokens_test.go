@@ -169,3 +169,21 @@ func TestTicketAsCredential(t *testing.T) {
 		}
 	}
 }
+
+// proves C-1, S-4: of who has shown no credential, little is read
+func TestPairingBodies(t *testing.T) {
+	m := entropytest.NewMemory()
+	w := newWorld(t, m, m, func(c *api.Config) { c.Pairings = noPairings{} })
+	for name, r := range map[string]request{
+		"large":   {method: "POST", path: "/v1/pairing", body: `{"worker":"w","hostname":"` + strings.Repeat("h", 5000) + `"}`},
+		"unknown": {method: "POST", path: "/v1/pairing", body: `{"worker":"w","role":"admin"}`},
+		"query":   {method: "POST", path: "/v1/pairing?x=1", body: `{}`},
+	} {
+		if resp, _ := w.do(r); resp.StatusCode != 400 && resp.StatusCode != 413 {
+			t.Errorf("%s: %d", name, resp.StatusCode)
+		}
+	}
+}
+
+// noPairings is asked nothing by the tests that use it.
+type noPairings struct{ api.Pairings }

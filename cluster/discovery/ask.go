@@ -32,6 +32,7 @@ type AskConfig struct {
 type Found struct {
 	URL  string // of its API, by the address that the answer came from
 	Node string
+	Pin  [32]byte // of its authority, by its own word
 }
 
 // The times between questions: the first are close together, so that what was lost
@@ -92,19 +93,22 @@ type asker struct {
 	next  []Nonce
 	four  *ipv4.PacketConn
 	six   *ipv6.PacketConn // nil without IPv6
-	heard chan heard       // has room for one
+	heard chan heard       // has room for some
 }
 
 // questions bounds how often one search may ask before its nonces repeat; the
 // control plane answers each once only, so more are drawn than an hour needs.
 const questions = 2048
 
+// answers bounds those that wait to be read; more are dropped.
+const answers = 64
+
 func openAsker(cfg AskConfig) (*asker, error) {
 	conn, err := net.ListenPacket("udp4", ":0")
 	if err != nil {
 		return nil, err
 	}
-	a := &asker{cfg: cfg, key: IDOf(cfg.Secret), four: ipv4.NewPacketConn(conn), nonce: make(map[Nonce]bool), heard: make(chan heard, 1)}
+	a := &asker{cfg: cfg, key: IDOf(cfg.Secret), four: ipv4.NewPacketConn(conn), nonce: make(map[Nonce]bool), heard: make(chan heard, answers)}
 	for range questions {
 		var n Nonce
 		_, _ = rand.Read(n[:]) // it never fails
@@ -165,7 +169,7 @@ func (a *asker) receive(conn net.PacketConn) {
 		if h, ok := a.judge(b[:n], src); ok {
 			select {
 			case a.heard <- h:
-			default: // the first is enough
+			default: // the first ones are enough
 			}
 		}
 	}
@@ -192,5 +196,5 @@ func (a *asker) judge(b []byte, src net.Addr) (heard, bool) {
 		scheme = "https://"
 	}
 	url := scheme + net.JoinHostPort(host, strconv.Itoa(int(p.Port)))
-	return heard{Found: Found{URL: url, Node: p.Node}, kind: p.Kind, skew: a.cfg.Now().Sub(p.Time)}, true
+	return heard{Found: Found{URL: url, Node: p.Node, Pin: p.Pin}, kind: p.Kind, skew: a.cfg.Now().Sub(p.Time)}, true
 }
