@@ -51,6 +51,17 @@ func (c *Client) Tokens(ctx context.Context) ([]TokenInfo, error) {
 	return list.Tokens, err
 }
 
+// RotateToken gives a token a new secret. The answer holds its text, which cannot
+// be had again; the old secret stays good for the rotation's overlap. CodeConflict
+// means that an earlier rotation's overlap is not over, or that the token is no
+// longer good. If the answer was lost, make another token while the old secret is
+// good.
+func (c *Client) RotateToken(ctx context.Context, id string, r TokenRotation) (CreatedToken, error) {
+	var t CreatedToken
+	err := c.call(ctx, call{method: "POST", path: "/v1/tokens/" + url.PathEscape(id) + "/rotate", body: r, out: &t, mutates: true})
+	return t, err
+}
+
 // RevokeToken ends a token: the next call with it is refused, and streams that it
 // holds open end within a second. Workers that joined with it keep their own
 // keys. Revoking it again changes nothing.

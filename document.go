@@ -28,6 +28,8 @@ func NewDocument(entity string) Document {
 		return new(Action)
 	case KindDeadLetter:
 		return new(DeadLetter)
+	case KindKeyring:
+		return new(KeyringRecord)
 	}
 	return nil
 }

@@ -7,6 +7,9 @@ import "time"
 // key alone, and gets the same answer.
 type JoinRequest struct {
 	Hostname string `json:"hostname"` // for people
+	// Keyring is the version of the cluster's keyring that the worker holds on disk
+	// and uses; 0 when it has none.
+	Keyring uint64 `json:"keyring,omitempty"`
 }
 
 // Joined is the answer to a worker that was let in: what it keeps for good.
@@ -16,8 +19,9 @@ type Joined struct {
 	// CA is the cluster's authority as PEM; "" when the control plane serves plain
 	// HTTP to other hosts and proves nothing.
 	CA string `json:"ca"`
-	// ClusterKey is the secret that all members share, base64; other keys are
-	// derived from it. It is sent over TLS, on loopback, or under --insecure only.
+	// ClusterKey is the keyring that all members share: base64, or during and after
+	// a rotation VERSION.KEY[,KEY]. Other keys are derived from it. It is sent over
+	// TLS, on loopback, or under --insecure only.
 	ClusterKey string `json:"cluster_key"`
 }
 
@@ -56,6 +60,29 @@ func (s *TokenSpec) Validate() error {
 	return nil
 }
 
+// TokenRotation says how to give a token a new secret.
+type TokenRotation struct {
+	// Overlap is how long the old secret stays good beside the new one; 0 means
+	// DefaultOverlap. To end a secret at once, revoke its token.
+	Overlap Duration `json:"overlap,omitzero"`
+}
+
+// Limits of a [TokenRotation].
+const (
+	DefaultOverlap = 24 * time.Hour
+	MinOverlap     = time.Second
+	MaxOverlap     = 90 * 24 * time.Hour
+)
+
+// Validate reports what of the rotation cannot be, as CodeInvalid.
+func (r TokenRotation) Validate() error {
+	if d := r.Overlap.D(); d != 0 && (d < MinOverlap || d > MaxOverlap) {
+		return Errorf(CodeInvalid, "the overlap is %s", d).
+			WithHint("it is from %s to 2160h, so that whoever has the old secret can change to the new one; to end it at once, make another token and revoke this one", MinOverlap)
+	}
+	return nil
+}
+
 // TokenInfo is a token without its hash, as lists show it.
 type TokenInfo struct {
 	ID        string     `json:"id"`
@@ -68,6 +95,9 @@ type TokenInfo struct {
 	CreatedAt time.Time  `json:"created_at"`
 	CreatedBy string     `json:"created_by"`
 	ExpiresAt *time.Time `json:"expires_at"`
+	// FormerUntil is when the secret ends that the newest rotation replaced; nil
+	// when there is none that is still good.
+	FormerUntil *time.Time `json:"former_until"`
 }
 
 // TokenState says whether a token is good for anything.

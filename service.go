@@ -260,6 +260,7 @@ type Registration struct {
 	Resources Resources         `json:"resources,omitempty"` // detected (cpu, mem, gpu) and configured
 	Handlers  []string          `json:"handlers,omitempty"`  // Go handlers it offers; a job with a handler goes only there
 	Inventory []Held            `json:"inventory,omitempty"` // every assignment it still holds
+	Keyring   uint64            `json:"keyring,omitempty"`   // version of the cluster's keyring that it holds
 }
 
 // Held is an assignment that a worker holds.
@@ -281,6 +282,9 @@ type Registered struct {
 	Held        []HeldVerdict `json:"held,omitempty"`
 	// Gossip says how to take part in gossip; nil when the control plane does not.
 	Gossip *Gossip `json:"gossip,omitempty"`
+	// Keyring is the version of the cluster's keyring that is to be held; a worker
+	// with another fetches it by joining again. 0 means that the worker needs none.
+	Keyring uint64 `json:"keyring,omitempty"`
 }
 
 // HeldVerdict says what to do with an assignment that the worker still holds.
@@ -350,12 +354,14 @@ type Heartbeat struct {
 	Seq         uint64 `json:"seq"` // rises with each heartbeat of an incarnation
 	Held        []Held `json:"held,omitempty"`
 	SlotsFree   int    `json:"slots_free"`
+	Keyring     uint64 `json:"keyring,omitempty"` // as Registration.Keyring
 }
 
 // HeartbeatReply answers a heartbeat.
 type HeartbeatReply struct {
 	Epoch      uint64     `json:"epoch"`
 	Directives Directives `json:"directives"`
+	Keyring    uint64     `json:"keyring,omitempty"` // as Registered.Keyring
 }
 
 // DirectivesRequest waits for directives to change.
@@ -463,37 +469,4 @@ type LogUpload struct {
 type LeaveRequest struct {
 	Incarnation uint64 `json:"incarnation"`
 	Final       bool   `json:"final"`
-}
-
-// Role is what a credential allows.
-type Role string
-
-// The roles.
-const (
-	RoleAdmin  Role = "admin"
-	RoleWorker Role = "worker"
-	RoleJoin   Role = "join" // may register a worker, nothing else
-)
-
-// Principal is who makes a call, by credential.
-type Principal struct {
-	Role    Role
-	Name    string // of a worker: its WorkerID; of another: the token's id
-	KeyHash string // of a worker or a joining one: SHA-256 of its key, hex
-}
-
-// String returns "role:name".
-func (p Principal) String() string { return string(p.Role) + ":" + p.Name }
-
-type principalKey struct{}
-
-// WithPrincipal returns a context that carries who makes the call.
-func WithPrincipal(ctx context.Context, p Principal) context.Context {
-	return context.WithValue(ctx, principalKey{}, p)
-}
-
-// PrincipalFrom returns who makes the call; the zero Principal if nobody was set.
-func PrincipalFrom(ctx context.Context) Principal {
-	p, _ := ctx.Value(principalKey{}).(Principal)
-	return p
 }

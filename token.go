@@ -12,6 +12,7 @@ const (
 	TokenUsed      = "token.used"    // a worker joined with it
 	TokenRefused   = "token.refused" // it was tried for what it does not allow; for the audit
 	TokenRevoked   = "token.revoked"
+	TokenRotated   = "token.rotated"   // it has a new secret; the old one is good for a while
 	EnrollmentMade = "enrollment.made" // a worker was let in
 )
 
@@ -44,12 +45,40 @@ func (t *Token) Change(event string, use TokenUse, now time.Time) (Change, error
 	if err != nil {
 		return Change{}, fmt.Errorf("encode %s: %w", event, err)
 	}
-	e := Event{ID: NewID(), TS: now.UTC().Truncate(time.Millisecond), Type: event, Source: fabricSource, Attrs: attrs, Schema: TokenSchema}
+	return t.with(Event{ID: NewID(), TS: now.UTC().Truncate(time.Millisecond), Type: event, Source: fabricSource, Attrs: attrs, Schema: TokenSchema})
+}
+
+// tokenRotated is what the event token.rotated carries.
+type tokenRotated struct {
+	Hash      string    `json:"hash"` // of the new secret
+	Beacon    string    `json:"beacon,omitempty"`
+	OldUntil  time.Time `json:"old_until"`
+	Principal string    `json:"principal"`
+}
+
+// Rotate returns the change that gives the token a new secret; the old one is good
+// until a time. Hash and Beacon are those of next; see [Token].
+func (t *Token) Rotate(hash, beacon string, until time.Time, principal string, now time.Time) (Change, error) {
+	attrs, err := json.Marshal(tokenRotated{Hash: hash, Beacon: beacon, OldUntil: until, Principal: principal})
+	if err != nil {
+		return Change{}, fmt.Errorf("encode %s: %w", TokenRotated, err)
+	}
+	return t.with(Event{ID: NewID(), TS: now.UTC().Truncate(time.Millisecond), Type: TokenRotated, Source: fabricSource, Attrs: attrs, Schema: TokenSchema})
+}
+
+// with returns the change that an event makes of the token.
+func (t *Token) with(e Event) (Change, error) {
 	next := *t
 	if err := next.Apply(e); err != nil {
 		return Change{}, err
 	}
 	return Change{Entity: Entity(KindToken, t.ID), Expected: t.Version, Events: []Event{e}, Before: t, State: &next}, nil
+}
+
+// Live reports whether a secret with this hash is one of the token's at now: the
+// newest, or the one before it while both are good.
+func (t *Token) Live(hash string, now time.Time) bool {
+	return t.Hash == hash || t.Former != nil && t.Former.Hash == hash && now.Before(t.Former.Until)
 }
 
 // Entity implements [Document].
@@ -73,6 +102,13 @@ func (t *Token) Apply(e Event) error {
 		next.Refused++
 	case TokenRevoked:
 		next.Revoked = true
+	case TokenRotated:
+		var a tokenRotated
+		if err := json.Unmarshal(e.Attrs, &a); err != nil {
+			return fmt.Errorf("decode %s: %w", e.Type, err)
+		}
+		next.Former = &FormerSecret{Hash: t.Hash, Beacon: t.Beacon, Until: a.OldUntil}
+		next.Hash, next.Beacon = a.Hash, a.Beacon
 	default:
 		return fmt.Errorf("token %s: event %s is unknown", t.ID, e.Type)
 	}
@@ -100,8 +136,12 @@ func (t *Token) State(now time.Time) TokenState {
 
 // Info returns the token as lists show it at now.
 func (t *Token) Info(now time.Time) TokenInfo {
-	return TokenInfo{ID: t.ID, Role: t.Role, State: t.State(now), Note: t.Note, Uses: t.Uses, MaxUses: t.MaxUses, Refused: t.Refused,
+	info := TokenInfo{ID: t.ID, Role: t.Role, State: t.State(now), Note: t.Note, Uses: t.Uses, MaxUses: t.MaxUses, Refused: t.Refused,
 		CreatedAt: t.CreatedAt, CreatedBy: t.CreatedBy, ExpiresAt: t.ExpiresAt}
+	if t.Former != nil && !t.Revoked && now.Before(t.Former.Until) {
+		info.FormerUntil = &t.Former.Until
+	}
+	return info
 }
 
 // KindEnrollment is the entity kind of enrollments.
@@ -113,8 +153,9 @@ const KindEnrollment = "enrollment"
 type Enrollment struct {
 	ID       WorkerID  `json:"id"`
 	Version  uint64    `json:"version"`
-	KeyHash  string    `json:"key_hash"` // SHA-256 of the worker's key, hex
-	Token    string    `json:"token"`    // the id of the join token
+	KeyHash  string    `json:"key_hash"`            // SHA-256 of the worker's key, hex
+	Token    string    `json:"token"`               // the id of the join token; "" when it was paired
+	PairedBy string    `json:"paired_by,omitempty"` // who confirmed its code; Principal.String
 	Hostname string    `json:"hostname"`
 	JoinedAt time.Time `json:"joined_at"`
 }

@@ -104,4 +104,14 @@ type Token struct {
 	MaxUses   int        `json:"max_uses,omitempty"`   // of a join token: how many workers may join; 0 means any number
 	Uses      int        `json:"uses,omitempty"`       // how many have
 	Refused   int        `json:"refused,omitempty"`    // see TokenRefused
+	Beacon    string     `json:"beacon,omitempty"`     // of a join token: its key in discovery, sealed by the control plane for itself
+	// Former is the secret that the newest rotation replaced; nil before the first.
+	Former *FormerSecret `json:"former,omitempty"`
+}
+
+// FormerSecret is a token's secret that was replaced and is good for a while yet.
+type FormerSecret struct {
+	Hash   string    `json:"hash"`
+	Beacon string    `json:"beacon,omitempty"`
+	Until  time.Time `json:"until"`
 }

@@ -36,6 +36,9 @@ type ControlConfig struct {
 	Insecure bool
 	// TLS serves TLS on loopback too; it excludes Insecure.
 	TLS bool
+	// TrustLAN lets workers without a token ask to be let in, and answers those that
+	// look for any control plane; a person confirms each by a code. It needs TLS.
+	TrustLAN bool
 
 	LeaseTTL  time.Duration // 0 means 15 s
 	Heartbeat time.Duration // 0 means a third of LeaseTTL
@@ -82,9 +85,9 @@ type Control struct {
 	overtaken chan uint64 // has the higher epoch that was seen
 	listener  net.Listener
 
-	secure     bool // TLS is served
-	tokens     *keyring
-	clusterKey []byte
+	secure bool // TLS is served
+	tokens *keyring
+	keys   *sharedKeys
 
 	members  *cluster.Membership // nil: no gossip
 	answerer *discovery.Answerer // nil: workers are told the address
@@ -106,6 +109,10 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 	secure := cfg.TLS || !cfg.Insecure && api.CheckListen(cfg.Listen, false, false) != nil
 	if err := api.CheckListen(cfg.Listen, secure, cfg.Insecure); err != nil {
 		return nil, err
+	}
+	if cfg.TrustLAN && !secure {
+		return nil, entropy.Errorf(entropy.CodeInvalid, "over plain HTTP a worker cannot be paired: nothing would keep strangers out afterwards").
+			WithHint("leave out --trust-lan or --insecure; on loopback, add --tls")
 	}
 	if cfg.Heartbeat == 0 && cfg.Gossip.Profile == string(cluster.Fast) {
 		cfg.Heartbeat = time.Second // a witness as quick as that is believed after two seconds of silence
@@ -162,12 +169,20 @@ func (c *Control) openStorage(ctx context.Context) (err error) {
 	return err
 }
 
+// pairings returns who pairs; nil when nobody does.
+func (c *Control) pairings() api.Pairings {
+	if !c.cfg.TrustLAN {
+		return nil
+	}
+	return newPairings(c.tokens, c.cfg.Logger)
+}
+
 func (c *Control) openServer() (err error) {
 	metrics, err := telemetry.New(telemetry.Config{Version: c.cfg.Version, Status: c.system, Journal: c.journalStats})
 	if err != nil {
 		return err
 	}
-	c.server, err = api.New(api.Config{Service: c.system, Worker: c.system, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Members: c.Members, Metrics: metrics.Handler(),
+	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
 		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger,
 		Epoch: c.journal.Epoch(), Superseded: c.superseded})
 	return err
@@ -215,6 +230,7 @@ func (c *Control) Run(ctx context.Context) error {
 	}()
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { c.sweep(ctx) })
+	sweeping.Go(func() { c.keys.run(ctx) })
 	defer func() {
 		cancel(nil)
 		sweeping.Wait()

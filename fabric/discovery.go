@@ -44,26 +44,16 @@ func (c *Control) openDiscovery() {
 }
 
 // discoveryKeys are the keys of the cluster and of the join tokens that are good.
-// Of a token the hash is the key: both sides have it, and it is never sent.
 func (c *Control) discoveryKeys() func(discovery.KeyID) []byte {
-	cluster, key := discovery.ClusterKeyID(c.ClusterID()), identity.Derive(c.clusterKey, discoveryKey)
 	return func(id discovery.KeyID) []byte {
-		if id == cluster {
+		if key := c.keys.discoveryKey(id); key != nil {
 			return key
 		}
-		return c.tokens.discoveryKey(string(id[:]))
+		if key := c.tokens.discoveryKey(id); key != nil || !c.cfg.TrustLAN || id != discovery.IDOf(discovery.OpenKey[:]) {
+			return key
+		}
+		return discovery.OpenKey[:]
 	}
-}
-
-// discoveryKey returns the key of a join token that may still be used, else nil.
-func (k *keyring) discoveryKey(id string) []byte {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	t := k.tokens[id]
-	if t == nil || t.Role != entropy.RoleJoin || t.State(k.now()) != entropy.TokenActive {
-		return nil
-	}
-	return identity.Derive([]byte(t.Hash), discoveryKey)
 }
 
 // pinBytes reads a CA's pin; zero for none.
@@ -175,11 +165,11 @@ func (f *finder) find(ctx context.Context, was string) (discovery.Found, error) 
 func (f *finder) credential() (discovery.AskConfig, error) {
 	member, err := identity.LoadMembership(f.cfg.DataDir)
 	if err == nil {
-		secret, err := identity.LoadClusterKey(filepath.Join(f.cfg.DataDir, identity.ClusterKeyFile))
+		keys, err := identity.LoadKeyring(filepath.Join(f.cfg.DataDir, identity.ClusterKeyFile))
 		if err != nil {
 			return discovery.AskConfig{}, err
 		}
-		return discovery.AskConfig{Key: discovery.ClusterKeyID(member.ClusterID), Secret: identity.Derive(secret, discoveryKey), Pin: pinBytes(member.CAPin)}, nil
+		return discovery.AskConfig{Secret: keys.Derive(discoveryKey)[0], Pin: pinBytes(member.CAPin)}, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return discovery.AskConfig{}, err
@@ -196,5 +186,6 @@ func (f *finder) credential() (discovery.AskConfig, error) {
 	if err != nil {
 		return discovery.AskConfig{}, err
 	}
-	return discovery.AskConfig{Key: discovery.TokenKeyID(c.ID), Secret: identity.Derive([]byte(c.Hash), discoveryKey), Pin: pinBytes(c.CAPin)}, nil
+	key, err := identity.BeaconKey(token)
+	return discovery.AskConfig{Secret: key, Pin: pinBytes(c.CAPin)}, err
 }

@@ -79,7 +79,7 @@ func (c *Control) openGossip() (err error) {
 			g.Advertise = listen.String() // where workers reach its API, they reach its gossip
 		}
 	}
-	c.members, err = g.openMembership(cluster.Config{Node: node, ClusterID: c.ClusterID(), Keys: [][]byte{identity.Derive(c.clusterKey, gossipKey)},
+	c.members, err = g.openMembership(cluster.Config{Node: node, ClusterID: c.ClusterID(), Keys: c.keys.current().Derive(gossipKey),
 		Profile: profile, Events: c.onMember, Logger: c.cfg.Logger}, listen.IsLoopback())
 	if err != nil {
 		return err
@@ -143,13 +143,27 @@ func (w *workerGossip) registered(r entropy.Registration, reply entropy.Register
 }
 
 func (w *workerGossip) open(node cluster.Node, clusterID string, profile cluster.Profile) (*cluster.Membership, error) {
-	secret, err := identity.LoadClusterKey(filepath.Join(w.cfg.DataDir, identity.ClusterKeyFile))
+	keys, err := identity.LoadKeyring(filepath.Join(w.cfg.DataDir, identity.ClusterKeyFile))
 	if err != nil {
 		return nil, err
 	}
 	host := w.host()
-	return w.cfg.Gossip.openMembership(cluster.Config{Node: node, ClusterID: clusterID, Keys: [][]byte{identity.Derive(secret, gossipKey)},
+	return w.cfg.Gossip.openMembership(cluster.Config{Node: node, ClusterID: clusterID, Keys: keys.Derive(gossipKey),
 		Profile: profile, Toward: host, Seeds: w.seeds, Logger: w.cfg.Logger}, onLoopback(host))
+}
+
+// rekeyed goes on with other keys, which are on disk already.
+func (w *workerGossip) rekeyed(keys identity.Keyring) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.members == nil {
+		return nil // it reads them when it begins
+	}
+	if err := w.members.SetKeys(keys.Derive(gossipKey)); err != nil {
+		return err
+	}
+	w.members.Nudge()
+	return nil
 }
 
 // seeds are the control plane's address by its own word, and its port where it is

@@ -28,8 +28,12 @@ type loyal struct {
 	missed func(error)                                    // of a call that may have reached nobody
 	logger *slog.Logger
 
+	rekeyed func(identity.Keyring) error // of every keyring that is not the one it had
+	stale   chan struct{}                // has room for one: the control plane has another keyring
+
 	mu     sync.Mutex
 	member identity.Membership // zero before it has joined
+	ring   identity.Keyring    // zero before it has joined
 	whole  bool                // all that is to be remembered is on disk
 }
 
@@ -38,7 +42,8 @@ var _ entropy.WorkerService = (*loyal)(nil)
 // dialLoyal returns the way to the control plane that a worker remembers, or, for
 // one that has not joined, that its token names.
 func dialLoyal(cfg WorkerConfig, key string) (*loyal, error) {
-	l := &loyal{dir: cfg.DataDir, logger: cfg.Logger, told: func(entropy.Registration, entropy.Registered) {}, missed: func(error) {}}
+	l := &loyal{dir: cfg.DataDir, logger: cfg.Logger, told: func(entropy.Registration, entropy.Registered) {}, missed: func(error) {},
+		rekeyed: func(identity.Keyring) error { return nil }, stale: make(chan struct{}, 1)}
 	if l.logger == nil {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
@@ -52,13 +57,20 @@ func dialLoyal(cfg WorkerConfig, key string) (*loyal, error) {
 			return nil, err
 		}
 	}
+	if c, err := identity.Parse(token); err == nil && c.Role != entropy.RoleJoin {
+		if member.ClusterID == "" {
+			return nil, entropy.Errorf(entropy.CodeInvalid, "%s holds a token of role %s; a worker joins with one of role join", cfg.TokenFile, c.Role).
+				WithHint("copy the control plane's worker.token, or make one: entropy token create --role join")
+		}
+		token = "" // it needs none, and this one would only be refused
+	}
 	l.Client, err = entropy.NewClient(entropy.ClientConfig{Server: cfg.Server, Token: token, WorkerKey: key, RootCAs: cfg.RootCAs,
 		CAPin: member.CAPin, ClusterID: member.ClusterID})
 	if err != nil {
 		return nil, err
 	}
 	l.member, l.secure = member, strings.HasPrefix(l.Server(), "https:")
-	_, err = identity.LoadClusterKey(filepath.Join(cfg.DataDir, identity.ClusterKeyFile))
+	l.ring, err = identity.LoadKeyring(filepath.Join(cfg.DataDir, identity.ClusterKeyFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -73,6 +85,7 @@ func (l *loyal) Register(ctx context.Context, r entropy.Registration) (entropy.R
 		l.missed(err)
 		return entropy.Registered{}, err
 	}
+	r.Keyring = l.keyring()
 	reply, err := l.Client.Register(ctx, r)
 	if err == nil {
 		err = l.check(reply.ClusterID)
@@ -82,14 +95,78 @@ func (l *loyal) Register(ctx context.Context, r entropy.Registration) (entropy.R
 		return entropy.Registered{}, err
 	}
 	l.told(r, reply)
+	l.compare(reply.Keyring)
 	return reply, nil
 }
 
 // Heartbeat implements [entropy.WorkerService].
 func (l *loyal) Heartbeat(ctx context.Context, h entropy.Heartbeat) (entropy.HeartbeatReply, error) {
+	h.Keyring = l.keyring()
 	reply, err := l.Client.Heartbeat(ctx, h)
 	l.missed(err)
+	l.compare(reply.Keyring)
 	return reply, err
+}
+
+// keyring returns the version of the keyring that the worker holds.
+func (l *loyal) keyring() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ring.Version
+}
+
+// compare has the keyring fetched when the control plane has another.
+func (l *loyal) compare(version uint64) {
+	if version == 0 || version == l.keyring() {
+		return
+	}
+	select {
+	case l.stale <- struct{}{}:
+	default:
+	}
+}
+
+// follow fetches the cluster's keyring whenever it has changed, until ctx ends.
+// What fails is tried again when the next heartbeat has been answered.
+func (l *loyal) follow(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.stale:
+		}
+		if err := l.rekey(ctx); err != nil && ctx.Err() == nil {
+			l.logger.Warn("the cluster's new keys are not here yet", "error", err)
+		}
+	}
+}
+
+// rekey takes over the control plane's keyring: it is on disk before it is used,
+// and in use before that is confirmed.
+func (l *loyal) rekey(ctx context.Context) error {
+	host, _ := os.Hostname() // for people only
+	joined, err := l.Client.Join(ctx, entropy.JoinRequest{Hostname: host, Keyring: l.keyring()})
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	next, ring, err := l.accept(joined)
+	if err == nil {
+		err = identity.SaveMembership(l.dir, next, ring)
+	}
+	if err == nil {
+		l.ring = ring
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := l.rekeyed(ring); err != nil {
+		return err
+	}
+	l.logger.Info("the cluster's keys have changed", "keyring", ring.Version, "stage", ring.Stage())
+	_, err = l.Client.Join(ctx, entropy.JoinRequest{Hostname: host, Keyring: ring.Version})
+	return err
 }
 
 // host returns the host of the control plane's address.
@@ -113,21 +190,23 @@ func (l *loyal) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	next, key, err := l.accept(joined)
+	next, ring, err := l.accept(joined)
 	if err != nil {
 		return err
 	}
-	if err := identity.SaveMembership(l.dir, next, key); err != nil {
+	if err := identity.SaveMembership(l.dir, next, ring); err != nil {
 		return err
 	}
 	l.logger.Info("joined a cluster", "cluster", next.ClusterID, "ca_pin", next.CAPin)
-	l.member, l.whole = next, true
+	l.member, l.ring, l.whole = next, ring, true
 	return nil
 }
 
 // accept judges what a control plane says when it lets the worker in.
-func (l *loyal) accept(j entropy.Joined) (identity.Membership, []byte, error) {
-	fail := func(err error) (identity.Membership, []byte, error) { return identity.Membership{}, nil, err }
+func (l *loyal) accept(j entropy.Joined) (identity.Membership, identity.Keyring, error) {
+	fail := func(err error) (identity.Membership, identity.Keyring, error) {
+		return identity.Membership{}, identity.Keyring{}, err
+	}
 	if err := l.sameCluster(j.ClusterID); err != nil {
 		return fail(err)
 	}
@@ -143,11 +222,11 @@ func (l *loyal) accept(j entropy.Joined) (identity.Membership, []byte, error) {
 		return fail(entropy.Errorf(entropy.CodeForbidden, "the control plane at %s names another authority than the one this worker knows", l.Server()).
 			WithHint("check the address; if the control plane was made anew, run entropy worker reset-identity and join with a new token"))
 	}
-	key, err := identity.ParseClusterKey(j.ClusterKey)
+	ring, err := identity.ParseKeyring(j.ClusterKey)
 	if err != nil {
 		return fail(err)
 	}
-	return next, key, nil
+	return next, ring, nil
 }
 
 func (l *loyal) check(clusterID string) error {

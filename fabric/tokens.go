@@ -2,7 +2,6 @@ package fabric
 
 import (
 	"context"
-	"encoding/base64"
 	"log/slog"
 	"slices"
 	"sync"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/cluster/api"
+	"github.com/entropy-fabric/entropy/cluster/discovery"
 	"github.com/entropy-fabric/entropy/cluster/identity"
 	"github.com/entropy-fabric/entropy/persistence/journal"
 )
@@ -33,6 +33,9 @@ type keyring struct {
 	auth    *identity.Authenticator
 	joined  entropy.Joined // what every worker is told, but its name
 	pin     string         // of tickets; "": the control plane proves nothing
+	keys    *sharedKeys
+	files   []string         // hold the first tokens, for whoever may read them
+	sealer  *identity.Sealer // of what the journal may hold, and nobody else may read
 	now     func() time.Time
 	logger  *slog.Logger
 
@@ -40,20 +43,28 @@ type keyring struct {
 	tokens   map[string]*entropy.Token
 	enrolled map[entropy.WorkerID]*entropy.Enrollment
 	refused  map[string]time.Time // by token id: when its misuse was journaled last
+	beacons  map[discovery.KeyID]beacon
 }
 
 var _ api.Tokens = (*keyring)(nil)
 
+// beacon is the key by which the holder of a join token looks for the control plane.
+type beacon struct {
+	token string // its id
+	hash  string // of the secret that the key is derived from
+	key   []byte
+}
+
 // load reads what the journal has and tells the authenticator.
 func (k *keyring) load(ctx context.Context) error {
 	k.tokens, k.enrolled, k.refused = map[string]*entropy.Token{}, map[entropy.WorkerID]*entropy.Enrollment{}, map[string]time.Time{}
+	k.beacons = map[discovery.KeyID]beacon{}
 	tokens, err := k.journal.Tokens(ctx)
 	if err != nil {
 		return err
 	}
 	for _, t := range tokens {
-		k.tokens[t.ID] = t
-		k.auth.Add(*t)
+		k.follow(t)
 	}
 	err = k.journal.Documents(ctx, entropy.KindEnrollment, func(d entropy.Document) error {
 		e := d.(*entropy.Enrollment)
@@ -69,6 +80,77 @@ func (k *keyring) load(ctx context.Context) error {
 		k.auth.SetWorkerKey(w.ID, w.KeyHash)
 	}
 	return err
+}
+
+// follow makes t what is known of its token.
+func (k *keyring) follow(t *entropy.Token) {
+	old := k.tokens[t.ID]
+	k.tokens[t.ID] = t
+	k.auth.Add(*t)
+	if t.Beacon == "" || old != nil && old.Beacon == t.Beacon {
+		return
+	}
+	k.unseal(t.ID, t.Hash, t.Beacon)
+	if t.Former != nil {
+		k.unseal(t.ID, t.Former.Hash, t.Former.Beacon)
+	}
+}
+
+// unseal notes the key of a token's secret, by the secret's hash.
+func (k *keyring) unseal(token, hash, sealed string) {
+	if sealed == "" {
+		return
+	}
+	key, err := k.sealer.Open(token, sealed)
+	if err != nil { // the token is as good as ever, with an address
+		k.logger.Warn("workers with a token will not find this control plane without its address", "token", token, "error", err)
+		return
+	}
+	k.beacons[discovery.IDOf(key)] = beacon{token: token, hash: hash, key: key}
+}
+
+// learn notes the key of a token whose text was seen.
+func (k *keyring) learn(text string, c identity.Credential) {
+	if key, err := identity.BeaconKey(text); err == nil && c.Role == entropy.RoleJoin {
+		k.beacons[discovery.IDOf(key)] = beacon{token: c.ID, hash: c.Hash, key: key}
+	}
+}
+
+// discoveryKey returns the key of a join token that may still be used, else nil.
+func (k *keyring) discoveryKey(id discovery.KeyID) []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	b, ok := k.beacons[id]
+	if !ok {
+		return nil
+	}
+	if t := k.tokens[b.token]; t == nil || t.Role != entropy.RoleJoin || !t.Live(b.hash, k.now()) || t.State(k.now()) != entropy.TokenActive {
+		return nil
+	}
+	return b.key
+}
+
+// make makes a token of a role. What discovery needs of its secret is sealed: the
+// token goes into an event, and events may be published.
+func (k *keyring) make(role entropy.Role) (secret string, t entropy.Token, err error) {
+	if secret, t, err = identity.New(role); err != nil {
+		return "", t, err
+	}
+	t.Beacon, err = k.seal(t.ID, role, secret)
+	return secret, t, err
+}
+
+// seal returns what the journal has of a secret's key in discovery; "" of a role
+// that has none.
+func (k *keyring) seal(id string, role entropy.Role, secret string) (string, error) {
+	if role != entropy.RoleJoin {
+		return "", nil
+	}
+	key, err := identity.BeaconKey(secret)
+	if err != nil {
+		return "", err
+	}
+	return k.sealer.Seal(id, key), nil
 }
 
 // ticket returns the text of a token that goes out.
@@ -94,8 +176,7 @@ func (k *keyring) record(ctx context.Context, changes ...entropy.Change) error {
 	for _, c := range changes {
 		switch s := c.State.(type) {
 		case *entropy.Token:
-			k.tokens[s.ID] = s
-			k.auth.Add(*s)
+			k.follow(s)
 		case *entropy.Enrollment:
 			k.enrolled[s.ID] = s
 			k.auth.SetWorkerKey(s.ID, s.KeyHash)
@@ -109,7 +190,7 @@ func (k *keyring) Create(ctx context.Context, spec entropy.TokenSpec) (entropy.C
 	if err := spec.Validate(); err != nil {
 		return entropy.CreatedToken{}, err
 	}
-	secret, t, err := identity.New(spec.Role)
+	secret, t, err := k.make(spec.Role)
 	if err != nil {
 		return entropy.CreatedToken{}, err
 	}
@@ -191,12 +272,13 @@ func (k *keyring) Join(ctx context.Context, who api.Joining) (entropy.Joined, er
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	answer := k.joined
-	answer.WorkerID = who.Worker
+	answer.WorkerID, answer.ClusterKey = who.Worker, k.keys.current().Shared()
 	known, host, err := k.keyOf(ctx, who.Worker)
 	switch {
 	case err != nil:
 		return entropy.Joined{}, err
 	case known == who.KeyHash:
+		k.keys.heard(who.Worker, who.Keyring)
 		return answer, nil // again: the first answer was lost, or it asks what it has forgotten
 	case known != "":
 		return entropy.Joined{}, k.refuse(ctx, who, entropy.Errorf(entropy.CodeConflict, "a worker named %s has joined already, with another key (host %s)", who.Worker, host).
@@ -266,6 +348,3 @@ func (k *keyring) refuse(ctx context.Context, who api.Joining, why *entropy.Erro
 	k.refused[who.Token] = now
 	return why
 }
-
-// encodeKey returns the cluster's secret as it travels.
-func encodeKey(key []byte) string { return base64.RawURLEncoding.EncodeToString(key) }

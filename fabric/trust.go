@@ -25,12 +25,16 @@ func (c *Control) openIdentity(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.clusterKey, err = identity.LoadOrCreateClusterKey(filepath.Join(dir, identity.ClusterKeyFile)); err != nil {
+	if c.keys, err = c.openKeys(ctx, filepath.Join(dir, identity.ClusterKeyFile)); err != nil {
+		return err
+	}
+	sealer, err := identity.OpenSealer(filepath.Join(dir, identity.SealKeyFile))
+	if err != nil {
 		return err
 	}
 	c.auth = identity.NewAuthenticator(identity.Config{ClusterID: clusterID, CAPin: authority.Pin()})
-	c.tokens = &keyring{journal: c.journal, auth: c.auth, now: time.Now, logger: c.cfg.Logger,
-		joined: entropy.Joined{ClusterID: clusterID, ClusterKey: encodeKey(c.clusterKey)}}
+	c.tokens = &keyring{journal: c.journal, auth: c.auth, now: time.Now, logger: c.cfg.Logger, keys: c.keys, sealer: sealer,
+		joined: entropy.Joined{ClusterID: clusterID}}
 	if c.secure || api.Loopback(c.listener.Addr()) {
 		c.tokens.pin, c.tokens.joined.CA = authority.Pin(), authority.PEM()
 	}
@@ -41,6 +45,7 @@ func (c *Control) openIdentity(ctx context.Context) error {
 		role entropy.Role
 		file string
 	}{{entropy.RoleAdmin, AdminTokenFile}, {entropy.RoleJoin, WorkerTokenFile}} {
+		c.tokens.files = append(c.tokens.files, filepath.Join(dir, first.file))
 		if err := c.tokens.first(ctx, first.role, filepath.Join(dir, first.file)); err != nil {
 			return err
 		}
@@ -63,7 +68,7 @@ func (k *keyring) first(ctx context.Context, role entropy.Role, path string) err
 	if k.active(role, now) > 0 {
 		return k.renewFile(path)
 	}
-	secret, tok, err := identity.New(role)
+	secret, tok, err := k.make(role)
 	if err != nil {
 		return err
 	}
@@ -91,9 +96,10 @@ func (k *keyring) renewFile(path string) error {
 	}
 	c, err := identity.Parse(text)
 	if err != nil || k.tokens[c.ID] == nil || k.tokens[c.ID].Hash != c.Hash {
-		k.logger.Warn("the file holds no token of this control plane", "file", path)
+		k.logger.Warn("the file holds no token of this control plane, or one whose secret was replaced", "file", path)
 		return nil
 	}
+	k.learn(text, c) // one of an earlier release has it nowhere else
 	secret := text
 	if entropy.IsTicket(text) {
 		t, err := entropy.ParseTicket(text)
@@ -111,9 +117,8 @@ func (k *keyring) renewFile(path string) error {
 // ClusterID returns the cluster's random name.
 func (c *Control) ClusterID() string { return c.journal.ClusterID() }
 
-// ClusterKey returns the secret that all members of the cluster share, for
-// identity.Derive.
-func (c *Control) ClusterKey() []byte { return c.clusterKey }
+// Keyring returns the secrets that all members of the cluster share.
+func (c *Control) Keyring() identity.Keyring { return c.keys.current() }
 
 // Secure reports whether the API is served over TLS.
 func (c *Control) Secure() bool { return c.secure }

@@ -23,6 +23,12 @@ type WorkerConfig struct {
 	// waits until it does or its context ends.
 	Server    string
 	TokenFile string // holds the join token; needed until the worker has joined
+	// TrustLAN lets a worker that has neither joined nor a token ask to be let in
+	// without one; see [PairingCode]. OpenWorker then waits until it is.
+	TrustLAN bool
+	// ShowCode is told of each code that a person has to carry to the control plane;
+	// nil means that it is logged.
+	ShowCode func(PairingCode)
 	// RootCAs may vouch for the control plane, where neither the token nor the
 	// worker's memory pins its authority; nil means the system's.
 	RootCAs *x509.CertPool
@@ -59,6 +65,7 @@ type Worker struct {
 	node   *worker.Node
 	gossip *workerGossip         // nil: it shares a process with its control plane
 	find   func(context.Context) // searches for a control plane that has moved; nil: it cannot
+	follow func(context.Context) // fetches the cluster's keys when they change; nil: it has none
 }
 
 // OpenWorker prepares a worker; Run runs it.
@@ -105,7 +112,11 @@ func OpenWorker(ctx context.Context, cfg WorkerConfig) (*Worker, error) {
 // when no address is given.
 func (w *Worker) dial(ctx context.Context, cfg WorkerConfig, key string) (entropy.WorkerService, error) {
 	if cfg.Control != nil {
+		cfg.Control.keys.exempt(cfg.Name)
 		return entropy.AsWorker(cfg.Control.system, entropy.Principal{Role: entropy.RoleWorker, Name: string(cfg.Name), KeyHash: identity.Hash(key)}), nil
+	}
+	if err := pair(ctx, &cfg, key); err != nil {
+		return nil, err
 	}
 	finder := newFinder(cfg)
 	if cfg.Server == "" {
@@ -123,6 +134,7 @@ func (w *Worker) dial(ctx context.Context, cfg WorkerConfig, key string) (entrop
 		finder.remember(l.Server())
 		w.gossip.registered(r, reply)
 	}
+	l.rekeyed, w.follow = w.gossip.rekeyed, l.follow
 	if !cfg.NoDiscovery && !onLoopback(l.host()) {
 		l.missed = finder.missed
 		w.find = func(ctx context.Context) { finder.run(ctx, l.Client) }
@@ -134,8 +146,10 @@ func (w *Worker) dial(ctx context.Context, cfg WorkerConfig, key string) (entrop
 func (w *Worker) Run(ctx context.Context) error {
 	searching, stop := context.WithCancel(ctx)
 	var search sync.WaitGroup
-	if w.find != nil {
-		search.Go(func() { w.find(searching) })
+	for _, beside := range []func(context.Context){w.find, w.follow} {
+		if beside != nil {
+			search.Go(func() { beside(searching) })
+		}
 	}
 	defer func() {
 		stop()

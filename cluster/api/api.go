@@ -47,6 +47,10 @@ type Config struct {
 	Ingest entropy.IngestService
 	// Members says who is a member by gossip; nil means that nobody gossips.
 	Members func() []entropy.Member
+	// Keys rotates the keys that members share; nil means that there are none.
+	Keys Keys
+	// Pairings lets workers in that have no token; nil means nobody does.
+	Pairings Pairings
 	// Metrics serves GET /metrics; nil means 404.
 	Metrics http.Handler
 	// OpenMetrics lets GET /metrics be read without a credential.

@@ -78,6 +78,8 @@ func (s *Server) serviceRoutes() []route {
 		{"POST", "/v1/blobs/missing", admin, quick, s.missingBlobs},
 		{"GET", "/v1/workers", admin, quick, s.listWorkers},
 		{"GET", "/v1/members", admin, quick, s.listMembers},
+		{"GET", "/v1/members/rotate-key", admin, quick, s.keyRotation},
+		{"POST", "/v1/members/rotate-key", admin, quick, s.rotateKey},
 		{"POST", "/v1/workers/{name}/{mode}", admin, quick, s.setWorker},
 		{"GET", "/v1/events", admin, waiting, s.events},
 		{"GET", "/events", admin, waiting, s.events},
@@ -104,6 +106,9 @@ func (s *Server) serviceRoutes() []route {
 		{"GET", "/v1/ingest/dead", admin, quick, s.listDeadItems},
 		{"POST", "/v1/ingest/dead/{id}/replay", admin, quick, s.replayDeadItem},
 		{"DELETE", "/v1/ingest/dead/{id}", admin, quick, s.dropDeadItem},
+		{"POST", "/v1/tokens/{id}/rotate", admin, quick, s.rotateToken},
+		{"GET", "/v1/pairings", admin, quick, s.listPairings},
+		{"POST", "/v1/pairings/confirm", admin, quick, s.confirmPairing},
 		{"GET", "/v1/status", admin, quick, s.status},
 		{"GET", "/metrics", metrics, quick, s.metrics},
 		{"GET", "/healthz", public, quick, s.healthz},
@@ -114,6 +119,9 @@ func (s *Server) serviceRoutes() []route {
 
 func (s *Server) workerRoutes() []route {
 	return []route{
+		{"POST", "/v1/pairing", public, quick, s.startPairing},
+		{"POST", "/v1/pairing/{id}/reveal", public, quick, s.revealPairing},
+		{"GET", "/v1/pairing/{id}", public, quick, s.pairingState},
 		{"POST", "/v1/worker/join", register, quick, s.join},
 		{"POST", "/v1/worker/register", register, quick, s.registerWorker},
 		{"POST", "/v1/worker/claim", worker, waiting, s.claim},

@@ -17,6 +17,8 @@ type Tokens interface {
 	List(ctx context.Context) ([]entropy.TokenInfo, error)
 	// Revoke ends a token; the requests that it holds open end with it.
 	Revoke(ctx context.Context, id string) (entropy.TokenInfo, error)
+	// Rotate gives a token a new secret beside the one it has.
+	Rotate(ctx context.Context, id string, r entropy.TokenRotation) (entropy.CreatedToken, error)
 	// Join lets a worker in: it counts the token's use and records the worker's key
 	// in one transaction. The same key gets the same answer again, another is
 	// CodeConflict.
@@ -29,6 +31,7 @@ type Joining struct {
 	Worker   entropy.WorkerID
 	KeyHash  string
 	Hostname string // its own word, for people
+	Keyring  uint64 // its own word, as [entropy.JoinRequest] has it
 }
 
 // MaxHostname bounds what a worker may say of its host's name, in bytes.
@@ -82,6 +85,20 @@ func (s *Server) revokeToken(w *response, r *http.Request) error {
 	return answer(w, http.StatusOK, t)
 }
 
+func (s *Server) rotateToken(w *response, r *http.Request) error {
+	var body entropy.TokenRotation
+	tokens, err := s.tokens()
+	id := r.PathValue("id")
+	if err := firstOf(noQuery(r), entropy.ValidateID("token", id), readJSON(w, r, smallBody, &body), body.Validate(), err); err != nil {
+		return err
+	}
+	t, err := tokens.Rotate(r.Context(), id, body)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, t)
+}
+
 // join lets a worker in and tells it what it keeps for good.
 func (s *Server) join(w *response, r *http.Request) error {
 	var body entropy.JoinRequest
@@ -93,6 +110,7 @@ func (s *Server) join(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	who.Keyring = body.Keyring
 	joined, err := tokens.Join(r.Context(), who)
 	if err != nil {
 		return err

@@ -40,6 +40,11 @@ func (f *fakeTokens) Revoke(_ context.Context, id string) (entropy.TokenInfo, er
 	return entropy.TokenInfo{ID: id, State: entropy.TokenIsRevoked}, nil
 }
 
+func (f *fakeTokens) Rotate(_ context.Context, id string, r entropy.TokenRotation) (entropy.CreatedToken, error) {
+	f.note(id + " for " + r.Overlap.D().String())
+	return entropy.CreatedToken{TokenInfo: entropy.TokenInfo{ID: id}, Token: "ent1.c.-.s2"}, nil
+}
+
 func (f *fakeTokens) Join(_ context.Context, who api.Joining) (entropy.Joined, error) {
 	f.note(who)
 	f.mu.Lock()
@@ -164,3 +169,21 @@ func TestTicketAsCredential(t *testing.T) {
 		}
 	}
 }
+
+// proves C-1, S-4: of who has shown no credential, little is read
+func TestPairingBodies(t *testing.T) {
+	m := entropytest.NewMemory()
+	w := newWorld(t, m, m, func(c *api.Config) { c.Pairings = noPairings{} })
+	for name, r := range map[string]request{
+		"large":   {method: "POST", path: "/v1/pairing", body: `{"worker":"w","hostname":"` + strings.Repeat("h", 5000) + `"}`},
+		"unknown": {method: "POST", path: "/v1/pairing", body: `{"worker":"w","role":"admin"}`},
+		"query":   {method: "POST", path: "/v1/pairing?x=1", body: `{}`},
+	} {
+		if resp, _ := w.do(r); resp.StatusCode != 400 && resp.StatusCode != 413 {
+			t.Errorf("%s: %d", name, resp.StatusCode)
+		}
+	}
+}
+
+// noPairings is asked nothing by the tests that use it.
+type noPairings struct{ api.Pairings }

@@ -200,6 +200,9 @@ func (a *Answerer) reply(b []byte, src net.Addr) []byte {
 	out := Packet{Kind: Answer, Key: p.Key, Nonce: p.Nonce, Time: now, Port: a.cfg.Self.Port, TLS: a.cfg.Self.TLS, Pin: a.cfg.Self.Pin, Node: a.cfg.Self.Node}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if p.Key == openID { // anybody can write it: it must not fill the memory, and may be old
+		return Encode(out, a.cfg.Keys(p.Key))
+	}
 	if a.replays.seen(p.Nonce, now) {
 		return nil // one packet arrives over several ways; or it is an old one
 	}

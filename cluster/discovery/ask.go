@@ -15,10 +15,9 @@ import (
 	"github.com/entropy-fabric/entropy"
 )
 
-// AskConfig says who asks and how. Key and Secret are required.
+// AskConfig says who asks and how. Secret is required.
 type AskConfig struct {
-	Key    KeyID
-	Secret []byte // the key that Key names
+	Secret []byte // authenticates the question and its answer
 	Node   string // who asks, for people
 	// Pin, when not zero, is that of the authority that the control plane must name.
 	Pin [32]byte
@@ -33,6 +32,7 @@ type AskConfig struct {
 type Found struct {
 	URL  string // of its API, by the address that the answer came from
 	Node string
+	Pin  [32]byte // of its authority, by its own word
 }
 
 // The times between questions: the first are close together, so that what was lost
@@ -88,23 +88,27 @@ type heard struct {
 // asker holds the sockets of one search.
 type asker struct {
 	cfg   AskConfig
+	key   KeyID          // of the secret
 	nonce map[Nonce]bool // read-only once receiving has begun
 	next  []Nonce
 	four  *ipv4.PacketConn
 	six   *ipv6.PacketConn // nil without IPv6
-	heard chan heard       // has room for one
+	heard chan heard       // has room for some
 }
 
 // questions bounds how often one search may ask before its nonces repeat; the
 // control plane answers each once only, so more are drawn than an hour needs.
 const questions = 2048
 
+// answers bounds those that wait to be read; more are dropped.
+const answers = 64
+
 func openAsker(cfg AskConfig) (*asker, error) {
 	conn, err := net.ListenPacket("udp4", ":0")
 	if err != nil {
 		return nil, err
 	}
-	a := &asker{cfg: cfg, four: ipv4.NewPacketConn(conn), nonce: make(map[Nonce]bool), heard: make(chan heard, 1)}
+	a := &asker{cfg: cfg, key: IDOf(cfg.Secret), four: ipv4.NewPacketConn(conn), nonce: make(map[Nonce]bool), heard: make(chan heard, answers)}
 	for range questions {
 		var n Nonce
 		_, _ = rand.Read(n[:]) // it never fails
@@ -129,7 +133,7 @@ func (a *asker) close() {
 func (a *asker) ask() {
 	n := a.next[0]
 	a.next = append(a.next[1:], n)
-	b := Encode(Packet{Kind: Ask, Key: a.cfg.Key, Nonce: n, Time: a.cfg.Now(), Node: a.cfg.Node}, a.cfg.Secret)
+	b := Encode(Packet{Kind: Ask, Key: a.key, Nonce: n, Time: a.cfg.Now(), Node: a.cfg.Node}, a.cfg.Secret)
 	all, _ := a.cfg.links()
 	for i := range all {
 		if all[i].four {
@@ -165,7 +169,7 @@ func (a *asker) receive(conn net.PacketConn) {
 		if h, ok := a.judge(b[:n], src); ok {
 			select {
 			case a.heard <- h:
-			default: // the first is enough
+			default: // the first ones are enough
 			}
 		}
 	}
@@ -174,7 +178,7 @@ func (a *asker) receive(conn net.PacketConn) {
 // judge reads an answer. Its address is where it came from.
 func (a *asker) judge(b []byte, src net.Addr) (heard, bool) {
 	p, err := Decode(b, func(id KeyID) []byte {
-		if id != a.cfg.Key {
+		if id != a.key {
 			return nil
 		}
 		return a.cfg.Secret
@@ -192,5 +196,5 @@ func (a *asker) judge(b []byte, src net.Addr) (heard, bool) {
 		scheme = "https://"
 	}
 	url := scheme + net.JoinHostPort(host, strconv.Itoa(int(p.Port)))
-	return heard{Found: Found{URL: url, Node: p.Node}, kind: p.Kind, skew: a.cfg.Now().Sub(p.Time)}, true
+	return heard{Found: Found{URL: url, Node: p.Node, Pin: p.Pin}, kind: p.Kind, skew: a.cfg.Now().Sub(p.Time)}, true
 }

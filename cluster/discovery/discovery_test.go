@@ -15,7 +15,7 @@ import (
 
 var (
 	labKey = bytes.Repeat([]byte{7}, 32)
-	labID  = ClusterKeyID("lab")
+	labID  = IDOf(labKey)
 )
 
 func keys(id KeyID) []byte {
@@ -43,7 +43,7 @@ func answerer(t *testing.T, now func() time.Time) netip.AddrPort {
 }
 
 func asking(at netip.AddrPort) AskConfig {
-	return AskConfig{Key: labID, Secret: labKey, Node: "w1", Also: []netip.AddrPort{at}, links: func() ([]link, error) { return nil, nil }}
+	return AskConfig{Secret: labKey, Node: "w1", Also: []netip.AddrPort{at}, links: func() ([]link, error) { return nil, nil }}
 }
 
 func find(t *testing.T, cfg AskConfig, within time.Duration) (Found, error) {
@@ -61,14 +61,12 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// proves C-1: who has another key, asks for another cluster, or expects another
-// authority finds nobody.
+// proves C-1: who has another key, or expects another authority, finds nobody.
 func TestStrangersFindNobody(t *testing.T) {
 	at := answerer(t, nil)
 	for name, edit := range map[string]func(*AskConfig){
-		"key":     func(c *AskConfig) { c.Secret = bytes.Repeat([]byte{8}, 32) },
-		"cluster": func(c *AskConfig) { c.Key = ClusterKeyID("other") },
-		"pin":     func(c *AskConfig) { c.Pin = [32]byte{2} },
+		"key": func(c *AskConfig) { c.Secret = bytes.Repeat([]byte{8}, 32) },
+		"pin": func(c *AskConfig) { c.Pin = [32]byte{2} },
 	} {
 		cfg := asking(at)
 		edit(&cfg)

@@ -4,9 +4,8 @@
 // A worker asks on every usable interface, by IPv4 multicast, directed broadcast
 // and IPv6 link-local multicast; the control plane answers the asker directly.
 // Both packets carry a MAC by a key that only members of the cluster have, or by
-// the hash of a join token, which the worker and the control plane know and which
-// neither sends. The answer repeats the question's nonce, so that an old one is
-// worth nothing.
+// one that is derived from the secret of a join token, which neither side sends. The
+// answer repeats the question's nonce, so that an old one is worth nothing.
 //
 // What is found is a hint: an address to try. The control plane still has to prove
 // itself there before it is sent any secret. Of a packet's own words no address is

@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"time"
 )
@@ -20,25 +19,14 @@ const (
 	Skewed Kind = 3 // the control plane: our clocks are too far apart
 )
 
-// KeyID says by which key a packet is authenticated: [ClusterKeyID] or the ID of a
-// join token.
+// KeyID says by which key a packet is authenticated; see [IDOf].
 type KeyID [16]byte
 
-// ClusterKeyID names the key that all members of a cluster derive from its secret.
-func ClusterKeyID(clusterID string) KeyID {
-	sum := sha256.Sum256([]byte("entropy/discovery/" + clusterID))
-	var id KeyID
-	hex.Encode(id[:], sum[:8])
+// IDOf names a key. The name tells nothing about the key.
+func IDOf(key []byte) (id KeyID) {
+	sum := sha256.Sum256(append([]byte("entropy/discovery/"), key...))
+	copy(id[:], sum[:])
 	return id
-}
-
-// TokenKeyID names the key of a join token; the zero KeyID when its ID is not of
-// the fabric's making.
-func TokenKeyID(id string) (k KeyID) {
-	if len(id) == len(k) {
-		copy(k[:], id)
-	}
-	return k
 }
 
 // Nonce makes each question one of its own.

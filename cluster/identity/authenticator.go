@@ -167,16 +167,27 @@ func (a *Authenticator) validToken(c Credential) (expires time.Time, err error) 
 	if !known {
 		t.Hash = nobody
 	}
+	former := entropy.FormerSecret{Hash: nobody}
+	if t.Former != nil {
+		former = *t.Former
+	}
 	same := subtle.ConstantTimeCompare([]byte(t.Hash), []byte(c.Hash)) == 1
+	old := subtle.ConstantTimeCompare([]byte(former.Hash), []byte(c.Hash)) == 1
 	if t.ExpiresAt != nil {
 		expires = *t.ExpiresAt
 	}
+	if old && (expires.IsZero() || former.Until.Before(expires)) {
+		expires = former.Until
+	}
 	switch {
-	case !same || !known || t.Role != c.Role:
+	case !same && !old || !known || t.Role != c.Role:
 		return expires, errUnauthorized
 	case t.Revoked:
 		return expires, entropy.Errorf(entropy.CodeUnauthorized, "this %s token has been revoked", t.Role).
 			WithHint("get another from an admin: entropy token create --role %s", t.Role)
+	case old && !a.now().Before(former.Until):
+		return expires, entropy.Errorf(entropy.CodeUnauthorized, "this %s token was rotated: this secret of it ended at %s", t.Role, former.Until.UTC().Format(time.RFC3339)).
+			WithHint("use the secret that replaced it; if nobody has that, get another token from an admin: entropy token create --role %s", t.Role)
 	case !expires.IsZero() && !a.now().Before(expires):
 		return expires, entropy.Errorf(entropy.CodeUnauthorized, "this %s token expired at %s", t.Role, expires.UTC().Format(time.RFC3339)).
 			WithHint("get another from an admin: entropy token create --role %s", t.Role)
@@ -197,6 +208,38 @@ func (a *Authenticator) TokenID(r *http.Request) string {
 type guard struct {
 	request *http.Request
 	cancel  context.CancelCauseFunc
+
+	mu    sync.Mutex
+	ended bool
+	timer *time.Timer // fires when the credential expires; nil: it does not
+}
+
+// check ends the request if its credential is no longer valid, and else sees to it
+// that it ends when the credential will: a rotation sets a time where there was none.
+func (g *guard) check(a *Authenticator) {
+	_, expires, err := a.Identify(g.request)
+	if err != nil {
+		g.cancel(err)
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.timer != nil {
+		g.timer.Stop()
+		g.timer = nil
+	}
+	if !expires.IsZero() && !g.ended {
+		g.timer = time.AfterFunc(expires.Sub(a.now()), func() { g.cancel(errUnauthorized) })
+	}
+}
+
+func (g *guard) end() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ended = true
+	if g.timer != nil {
+		g.timer.Stop()
+	}
 }
 
 // Guard returns a context that is canceled, with a [entropy.CodeUnauthorized]
@@ -209,19 +252,9 @@ func (a *Authenticator) Guard(ctx context.Context, r *http.Request) (guarded con
 	a.guards[g] = struct{}{}
 	a.mu.Unlock()
 
-	// Checked after it was enlisted: a revocation in between is not missed.
-	_, expires, err := a.Identify(r)
-	var timer *time.Timer
-	switch {
-	case err != nil:
-		cancel(err)
-	case !expires.IsZero():
-		timer = time.AfterFunc(expires.Sub(a.now()), func() { cancel(errUnauthorized) })
-	}
+	g.check(a) // after it was enlisted: a revocation in between is not missed
 	return ctx, func() {
-		if timer != nil {
-			timer.Stop()
-		}
+		g.end()
 		a.mu.Lock()
 		delete(a.guards, g)
 		a.mu.Unlock()
@@ -229,7 +262,8 @@ func (a *Authenticator) Guard(ctx context.Context, r *http.Request) (guarded con
 	}
 }
 
-// recheck ends the guarded requests whose credential is no longer valid.
+// recheck ends the guarded requests whose credential is no longer valid, or will
+// not be for as long as it was.
 func (a *Authenticator) recheck() {
 	a.mu.RLock()
 	open := make([]*guard, 0, len(a.guards))
@@ -238,8 +272,6 @@ func (a *Authenticator) recheck() {
 	}
 	a.mu.RUnlock()
 	for _, g := range open {
-		if _, err := a.Authenticate(g.request); err != nil {
-			g.cancel(err)
-		}
+		g.check(a)
 	}
 }

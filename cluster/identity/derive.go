@@ -3,6 +3,8 @@ package identity
 import (
 	"crypto/hkdf"
 	"crypto/sha256"
+
+	"github.com/entropy-fabric/entropy"
 )
 
 // Derive returns a 32-byte key for one purpose from a secret of the cluster, by
@@ -20,4 +22,22 @@ func Derive(secret []byte, purpose string) []byte {
 		panic(err) // only a length over 255 hashes can fail
 	}
 	return key
+}
+
+// BeaconKey returns the key by which the holder of a token and its control plane
+// know each other's questions and answers in discovery. It is derived from the
+// secret itself, not from its [Hash], which is on record in the journal. Text is a
+// credential or an [entropy.Ticket].
+func BeaconKey(text string) ([]byte, error) {
+	if _, err := Parse(text); err != nil {
+		return nil, err
+	}
+	if entropy.IsTicket(text) {
+		t, err := entropy.ParseTicket(text)
+		if err != nil {
+			return nil, err
+		}
+		text = t.Secret
+	}
+	return Derive([]byte(text), "discovery"), nil
 }

@@ -1,8 +1,6 @@
 package identity
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +14,7 @@ import (
 // The files that a worker keeps in its data directory, and a control plane too
 // where it says so.
 const (
-	// ClusterKeyFile holds the secret that all members of the cluster share, 0600:
+	// ClusterKeyFile holds the [Keyring] that all members of the cluster share, 0600:
 	// at the control plane since its first start, at a worker since it joined.
 	ClusterKeyFile = "cluster.key"
 	// MembershipFile holds a worker's [Membership].
@@ -26,9 +24,6 @@ const (
 	// ServerFile holds the address at which a worker last reached its control plane.
 	ServerFile = "server.url"
 )
-
-// clusterKeyBytes is the length of the secret.
-const clusterKeyBytes = 32
 
 // Membership is what a worker remembers of the cluster that it belongs to. It
 // talks to no other until it is made to forget by [Forget].
@@ -53,11 +48,11 @@ func LoadMembership(dir string) (Membership, error) {
 	return m, nil
 }
 
-// SaveMembership makes the worker remember, durably: first the key, then the rest,
-// so that a membership on disk is whole. An empty key is left out.
-func SaveMembership(dir string, m Membership, key []byte) error {
-	if len(key) > 0 {
-		if err := WriteSecretFile(filepath.Join(dir, ClusterKeyFile), base64.RawURLEncoding.EncodeToString(key)); err != nil {
+// SaveMembership makes the worker remember, durably: first the keys, then the rest,
+// so that a membership on disk is whole. An empty keyring is left out.
+func SaveMembership(dir string, m Membership, k Keyring) error {
+	if len(k.Keys) > 0 {
+		if err := SaveKeyring(filepath.Join(dir, ClusterKeyFile), k); err != nil {
 			return err
 		}
 	}
@@ -85,35 +80,4 @@ func Forget(dir string) (removed []string, err error) {
 		return nil, nil
 	}
 	return removed, syncDir(dir)
-}
-
-// LoadOrCreateClusterKey returns the cluster's secret, 32 bytes, from the file at
-// path, and makes it at first. Only a control plane makes one.
-func LoadOrCreateClusterKey(path string) ([]byte, error) {
-	key, err := LoadClusterKey(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
-	}
-	key = make([]byte, clusterKeyBytes)
-	rand.Read(key)
-	return key, createSecretFile(path, base64.RawURLEncoding.EncodeToString(key))
-}
-
-// LoadClusterKey returns the cluster's secret, for [Derive]; fs.ErrNotExist when
-// there is none: a worker that has not joined.
-func LoadClusterKey(path string) ([]byte, error) {
-	text, err := ReadSecretFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return ParseClusterKey(text)
-}
-
-// ParseClusterKey reads the text of a cluster's secret.
-func ParseClusterKey(text string) ([]byte, error) {
-	key, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(key) != clusterKeyBytes {
-		return nil, entropy.Errorf(entropy.CodeInvalid, "the cluster's key is damaged").WithHint("restore %s from a backup; a worker gets it again when it joins", ClusterKeyFile)
-	}
-	return key, nil
 }

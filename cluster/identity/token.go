@@ -68,6 +68,9 @@ func NewWorkerKey(name entropy.WorkerID) (secret string, err error) {
 	return compose(entropy.RoleWorker, string(name))
 }
 
+// NewSecret makes another secret of the token with this id, as [New] made the first.
+func NewSecret(role entropy.Role, id string) (secret string, err error) { return compose(role, id) }
+
 func compose(role entropy.Role, id string) (string, error) {
 	if !knownRole(role) {
 		return "", entropy.Errorf(entropy.CodeInvalid, "there is no role %q", role).WithHint("use admin, worker or join")

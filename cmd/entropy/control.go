@@ -16,6 +16,7 @@ import (
 type controlFlags struct {
 	data, listen        string
 	insecure, tls       bool
+	trustLAN            bool
 	leaseTTL, heartbeat time.Duration
 	logLevel            string
 	gossip              fabric.GossipConfig
@@ -29,6 +30,7 @@ func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
 	s.StringVar(&f.listen, "listen", fabric.DefaultListen, "`HOST:PORT` to serve the API on; port 0 takes a free one")
 	s.BoolVar(&f.insecure, "insecure", false, "serve plain HTTP to other hosts, not TLS; tokens and output travel readable")
 	s.BoolVar(&f.tls, "tls", false, "serve TLS on loopback too; off loopback it is the default")
+	s.BoolVar(&f.trustLAN, "trust-lan", false, "let workers of this network ask to be let in without a token; you confirm each with entropy worker pair")
 	s.DurationVar(&f.leaseTTL, "lease-ttl", 0, "how long a silent worker keeps its jobs (default 15s)")
 	s.DurationVar(&f.heartbeat, "heartbeat", 0, "how often workers report (default 5s)")
 	s.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -67,7 +69,7 @@ func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
 	logger, err := a.logger(f.logLevel)
 	return fabric.ControlConfig{
 		Gossip: f.gossip, Normalize: rules, NoDiscovery: f.noDiscovery,
-		DataDir: f.data, Listen: f.listen, Insecure: f.insecure, TLS: f.tls,
+		DataDir: f.data, Listen: f.listen, Insecure: f.insecure, TLS: f.tls, TrustLAN: f.trustLAN,
 		LeaseTTL: f.leaseTTL, Heartbeat: f.heartbeat, Version: programVersion(), Logger: logger,
 	}, err
 }

@@ -20,6 +20,7 @@ func (a *app) membersCommand() *cobra.Command {
 		Short: "List the nodes that the control plane knows by gossip",
 		Args:  argument(0, 0, ""),
 	}
+	c.AddCommand(a.rotateKeyCommand())
 	return a.command(c, func(ctx context.Context, _ []string) error {
 		service, err := a.connect()
 		if err != nil {

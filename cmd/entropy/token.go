@@ -14,6 +14,7 @@ type tokenService interface {
 	CreateToken(ctx context.Context, spec entropy.TokenSpec) (entropy.CreatedToken, error)
 	Tokens(ctx context.Context) ([]entropy.TokenInfo, error)
 	RevokeToken(ctx context.Context, id string) (entropy.TokenInfo, error)
+	RotateToken(ctx context.Context, id string, r entropy.TokenRotation) (entropy.CreatedToken, error)
 }
 
 func (a *app) tokenService() (tokenService, error) {
@@ -27,7 +28,7 @@ func (a *app) tokenService() (tokenService, error) {
 	return nil, entropy.Errorf(entropy.CodeNotFound, "this control plane manages no tokens")
 }
 
-const tokenLong = `Make, list and revoke tokens.
+const tokenLong = `Make, list, rotate and revoke tokens.
 
 A token is one line of text that says which cluster it is for, how that cluster's
 control plane proves itself, and a secret. A client or a worker that has it
@@ -35,7 +36,7 @@ sends the secret to no other server. The control plane keeps only a hash of it.`
 
 func (a *app) tokenCommand() *cobra.Command {
 	return a.group(&cobra.Command{Use: "token", Short: "Let workers and people in, and shut them out", Long: tokenLong},
-		a.tokenCreateCommand(), a.tokenListCommand(), a.tokenRevokeCommand())
+		a.tokenCreateCommand(), a.tokenListCommand(), a.tokenRotateCommand(), a.tokenRevokeCommand())
 }
 
 const tokenCreateLong = `Make a token and print it, and nothing else. It cannot be shown again.
@@ -111,9 +112,66 @@ func tokenTable(tokens []entropy.TokenInfo) *table {
 		if k.ExpiresAt != nil {
 			expires = k.ExpiresAt.UTC().Format(time.RFC3339)
 		}
-		t.row(k.ID, string(k.Role), string(k.State), uses, itoa(k.Refused), expires, k.CreatedAt.UTC().Format(time.RFC3339), dash(k.Note))
+		state := string(k.State)
+		if k.FormerUntil != nil {
+			state += " (old secret until " + k.FormerUntil.UTC().Format(time.RFC3339) + ")"
+		}
+		t.row(k.ID, string(k.Role), state, uses, itoa(k.Refused), expires, k.CreatedAt.UTC().Format(time.RFC3339), dash(k.Note))
 	}
 	return t
+}
+
+const tokenRotateLong = `Give a token a new secret, and print it like entropy token create: it cannot be
+shown again. The old secret stays good for --overlap, so that whoever uses it can
+change to the new one; then calls with it are refused, and streams that it holds
+open end. A token has at most two secrets that are good.
+
+The files admin.token and worker.token of the control plane's data directory are
+rewritten when they hold the old secret. A secret that somebody else has got hold
+of should not overlap: make another token, and revoke this one.`
+
+func (a *app) tokenRotateCommand() *cobra.Command {
+	var overlap time.Duration
+	c := &cobra.Command{
+		Use:     "rotate ID",
+		Short:   "Give a token a new secret; the old one stays good for a while",
+		Long:    tokenRotateLong,
+		Example: "  (umask 077; entropy token rotate 3f9c62d18a0b4e57 --overlap 2h > admin.token)",
+		Args:    argument(1, 1, "a token's ID"),
+	}
+	c.Flags().DurationVar(&overlap, "overlap", entropy.DefaultOverlap, "how long the old secret stays good")
+	return a.command(c, func(ctx context.Context, args []string) error {
+		id, r := args[0], entropy.TokenRotation{Overlap: entropy.Duration(overlap)}
+		if err := validTokenID(id); err != nil {
+			return err
+		}
+		if overlap == 0 {
+			return usagef("--overlap is 0").WithHint("to end the old secret at once, make another token and revoke this one")
+		}
+		if err := r.Validate(); err != nil {
+			return err
+		}
+		service, err := a.tokenService()
+		if err != nil {
+			return err
+		}
+		t, err := service.RotateToken(ctx, id, r)
+		if err != nil {
+			return err
+		}
+		if t.FormerUntil != nil {
+			a.notef("the old secret is good until %s", t.FormerUntil.UTC().Format(time.RFC3339))
+		}
+		return a.one(t, func() error { return a.printf("%s\n", printable(t.Token)) })
+	})
+}
+
+// validTokenID refuses what is no token's ID, as the text of one.
+func validTokenID(id string) error {
+	if err := entropy.ValidateID("token", id); err != nil {
+		return entropy.AsError(err).WithHint("name it by its ID, as entropy token ls shows it, and never by its text")
+	}
+	return nil
 }
 
 const tokenRevokeLong = `End a token. The next call with it is refused, and streams that it holds open end
@@ -122,8 +180,8 @@ within a second. Workers that joined with it have keys of their own and stay.`
 func (a *app) tokenRevokeCommand() *cobra.Command {
 	c := &cobra.Command{Use: "revoke ID", Short: "End a token", Long: tokenRevokeLong, Args: argument(1, 1, "a token's ID")}
 	return a.command(c, func(ctx context.Context, args []string) error {
-		if err := entropy.ValidateID("token", args[0]); err != nil {
-			return entropy.AsError(err).WithHint("name it by its ID, as entropy token ls shows it, and never by its text")
+		if err := validTokenID(args[0]); err != nil {
+			return err
 		}
 		service, err := a.tokenService()
 		if err != nil {

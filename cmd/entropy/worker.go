@@ -115,7 +115,8 @@ const workerLong = `Run a worker: it takes jobs from a control plane and runs th
 Results wait on its disk until the control plane has accepted them, so either
 side may be away. The token is needed once, to join: the control plane proves that
 it is the token's, and the worker exchanges the token for a key of its own. From
-then on it belongs to that cluster and talks to no other.
+then on it belongs to that cluster and talks to no other. Without a token it may
+join only where both sides are started with --trust-lan; see entropy worker pair.
 
 Without an address it looks for the control plane on the networks of this machine,
 and it looks again when the control plane is no longer where it was. Stopping it leaves its running jobs to its
@@ -125,13 +126,14 @@ func (a *app) workerCommand() *cobra.Command {
 	var f workerFlags
 	var data, logLevel, join string
 	var gossip fabric.GossipConfig
-	var noDiscovery bool
+	var noDiscovery, trustLAN bool
 	c := &cobra.Command{
 		Use:   "worker",
 		Short: "Run a worker, or manage the workers of the fabric",
 		Long:  workerLong,
 		Example: `  entropy worker --token-file worker.token
   entropy worker --join lab1 --token-file worker.token
+  entropy worker --trust-lan
   entropy worker --server https://lab1:7600 --token-file worker.token --label gpu=h100
   entropy worker drain lab-3`,
 		Args: cobra.NoArgs,
@@ -144,10 +146,12 @@ func (a *app) workerCommand() *cobra.Command {
 	c.Flags().StringVar(&join, "join", "", "`HOST` or HOST:PORT of the control plane; a name is looked up anew at every try")
 	registerGossip(c.Flags(), &gossip)
 	c.Flags().BoolVar(&noDiscovery, "no-discovery", false, "do not look for the control plane on the networks of this machine")
+	c.Flags().BoolVar(&trustLAN, "trust-lan", false, "without a token, ask to be let in by a code that you carry to the control plane")
 	c.AddCommand(
 		a.modeCommand(entropy.WorkerDrain, "Let a worker finish what it runs and take no more"),
 		a.modeCommand(entropy.WorkerResume, "Let a drained or quarantined worker take work again"),
 		a.modeCommand(entropy.WorkerQuarantine, "Give a worker no more work because it is not trusted"),
+		a.pairCommand(),
 		a.resetIdentityCommand(),
 	)
 	return a.command(c, func(ctx context.Context, _ []string) error {
@@ -163,7 +167,7 @@ func (a *app) workerCommand() *cobra.Command {
 			return usagef("--data is empty").WithHint("name a directory, as in --data /var/lib/entropy-worker")
 		}
 		conf.DataDir, conf.Gossip, conf.NoDiscovery = data, gossip, noDiscovery
-		if conf.Server, err = a.workerServer(join, data, noDiscovery); err != nil {
+		if conf.Server, err = a.workerServer(join, data, noDiscovery, trustLAN); err != nil {
 			return err
 		}
 		if conf.TokenFile, err = a.joinTokenFile(conf.Server); err != nil {
@@ -172,6 +176,7 @@ func (a *app) workerCommand() *cobra.Command {
 		if conf.RootCAs, err = fabric.ReadRoots(firstOf(a.global.caFile, a.env("ENTROPY_CA_FILE"))); err != nil {
 			return err
 		}
+		conf.TrustLAN, conf.ShowCode = trustLAN, a.showCode
 		return runWorker(ctx, conf)
 	})
 }
@@ -179,7 +184,7 @@ func (a *app) workerCommand() *cobra.Command {
 // workerServer returns the control plane's address that a worker is told: by --join,
 // --server or the environment, or by a control plane that has its data on this
 // host. It is "" when the worker remembers it, or is to look for it.
-func (a *app) workerServer(join, data string, noDiscovery bool) (string, error) {
+func (a *app) workerServer(join, data string, noDiscovery, trustLAN bool) (string, error) {
 	told := firstOf(a.global.server, a.env("ENTROPY_SERVER"))
 	if join == "" && told != "" {
 		return told, nil
@@ -198,7 +203,7 @@ func (a *app) workerServer(join, data string, noDiscovery bool) (string, error) 
 		_, err := os.Stat(file)
 		known = known || err == nil
 	}
-	if token := firstOf(a.global.tokenFile, a.env("ENTROPY_TOKEN_FILE")); noDiscovery || token == "" && !known {
+	if token := firstOf(a.global.tokenFile, a.env("ENTROPY_TOKEN_FILE")); noDiscovery || token == "" && !known && !trustLAN {
 		return a.server()
 	}
 	if _, err := os.Stat(filepath.Join(a.dataDir(), fabric.URLFile)); err == nil {
