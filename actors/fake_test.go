@@ -126,7 +126,10 @@ func (m *memory) check(ch *entropy.Change) error {
 			_, have = d.Entity()
 		}
 	}
-	if have != ch.Expected {
+	if op := ch.Operation; op != nil && m.ops[op.Principal+" "+op.ID] != nil {
+		return entropy.Errorf(entropy.CodeConflict, "operation %s was carried out before", op.ID)
+	}
+	if have != ch.Expected && len(ch.Events) > 0 {
 		return entropy.Errorf(entropy.CodeConflict, "%s is at version %d, not %d", ch.Entity, have, ch.Expected)
 	}
 	return nil
