@@ -273,12 +273,14 @@ func (c *control) heed(s *session) {
 	}
 	for _, a := range c.order {
 		l := a.job.Lease
-		if l == nil || l.WorkerID != s.id || !l.Acked || a.busy ||
-			a.job.Spec.Disconnect.Worker == entropy.DisconnectStop && !c.w.mutant(GossipFreesKey) {
+		if l == nil || l.WorkerID != s.id || !l.Acked || a.busy {
 			continue
 		}
-		c.w.tally[LostByGossip]++
-		c.exec(byControl, a.id, entropy.EndLease{AssignmentID: l.AssignmentID, Cause: entropy.CauseWorkerLost}, ignore)
+		c.exec(byControl, a.id, entropy.EndLease{AssignmentID: l.AssignmentID, Cause: entropy.CauseWorkerLost}, func(d entropy.Decision, err error) {
+			if err == nil && !d.Repeat {
+				c.w.tally[LostByGossip]++
+			}
+		})
 	}
 }
 
