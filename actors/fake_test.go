@@ -309,6 +309,9 @@ func (m *memory) EachWake(_ context.Context, f func(entropy.JobID, time.Time) er
 func (m *memory) SaveLiveness(_ context.Context, l actors.Liveness) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.readOnly {
+		return entropy.Errorf(entropy.CodeDiskFull, "full")
+	}
 	m.liveness = l
 	return nil
 }
