@@ -234,16 +234,21 @@ type WorkerInfo struct {
 
 // Status is the control plane at a glance.
 type Status struct {
-	Version   string             `json:"version"`
-	ClusterID string             `json:"cluster_id"`
-	Epoch     uint64             `json:"epoch"`
-	Seq       uint64             `json:"seq"`
-	StartedAt time.Time          `json:"started_at"`
-	Jobs      map[State]int64    `json:"jobs"`
-	Workers   map[string]int     `json:"workers"` // by state
-	ReadOnly  bool               `json:"read_only"`
-	Alarms    []string           `json:"alarms"`
-	Counters  map[string]float64 `json:"counters"` // since start: lost, retried, replayed, refused …
+	Version   string          `json:"version"`
+	ClusterID string          `json:"cluster_id"`
+	Epoch     uint64          `json:"epoch"`
+	Seq       uint64          `json:"seq"`
+	StartedAt time.Time       `json:"started_at"`
+	Jobs      map[State]int64 `json:"jobs"`
+	Workers   map[string]int  `json:"workers"` // by state
+	ReadOnly  bool            `json:"read_only"`
+
+	// ClockUnsettled says that the wall clock was set and is not believed yet: no
+	// schedule, delay or deadline acts (H-12).
+	ClockUnsettled bool `json:"clock_unsettled"`
+
+	Alarms   []string           `json:"alarms"`
+	Counters map[string]float64 `json:"counters"` // since start: lost, retried, replayed, refused …
 }
 
 // Registration introduces an agent process.
