@@ -34,10 +34,8 @@ func (c EndLease) decide(j *Job, now time.Time) (Decision, error) {
 	if !j.Lease.Acked {
 		return one(JobReleased, now, JobAttrs{AssignmentID: c.AssignmentID, WorkerID: j.Lease.WorkerID, Cause: c.Cause, Message: cut(c.Message)}), nil
 	}
-	if c.Cause == CauseForgotten && j.Spec.Disconnect.Worker == DisconnectStop {
-		// The registration may have been overtaken on its way by that of the agent
-		// which runs the job. Who must never run twice at once waits for the lease.
-		return Decision{Repeat: true}, nil
+	if hearsay(c.Cause) && j.Spec.Disconnect.Worker == DisconnectStop {
+		return Decision{Repeat: true}, nil // who must never run twice at once waits for the lease
 	}
 	if j.CancelRequested {
 		return one(JobCanceled, now, JobAttrs{Reason: ReasonCancel, Cause: c.Cause, Message: "its lease ended after the cancel request"}), nil
@@ -47,6 +45,11 @@ func (c EndLease) decide(j *Job, now time.Time) (Decision, error) {
 	}
 	return j.lose(JobAttrs{AssignmentID: c.AssignmentID, WorkerID: j.Lease.WorkerID, Reason: ReasonLost, Cause: c.Cause, Message: cut(c.Message)}, !c.Uncounted, fleetView{c.Eligible, c.NobodyLeft}, now), nil
 }
+
+// hearsay reports whether a lease is said to have ended on a word that may be
+// wrong: gossip may take a living worker for dead (L-4), and a registration may
+// have been overtaken on its way by that of the agent which runs the job.
+func hearsay(c Cause) bool { return c == CauseWorkerLost || c == CauseForgotten }
 
 // lose ends the running attempt as lost and decides what comes next. A is the
 // job.lost event; counted says whether it spends the budget of losses.

@@ -235,16 +235,21 @@ type WorkerInfo struct {
 
 // Status is the control plane at a glance.
 type Status struct {
-	Version   string             `json:"version"`
-	ClusterID string             `json:"cluster_id"`
-	Epoch     uint64             `json:"epoch"`
-	Seq       uint64             `json:"seq"`
-	StartedAt time.Time          `json:"started_at"`
-	Jobs      map[State]int64    `json:"jobs"`
-	Workers   map[string]int     `json:"workers"` // by state
-	ReadOnly  bool               `json:"read_only"`
-	Alarms    []string           `json:"alarms"`
-	Counters  map[string]float64 `json:"counters"` // since start: lost, retried, replayed, refused …
+	Version   string          `json:"version"`
+	ClusterID string          `json:"cluster_id"`
+	Epoch     uint64          `json:"epoch"`
+	Seq       uint64          `json:"seq"`
+	StartedAt time.Time       `json:"started_at"`
+	Jobs      map[State]int64 `json:"jobs"`
+	Workers   map[string]int  `json:"workers"` // by state
+	ReadOnly  bool            `json:"read_only"`
+
+	// ClockUnsettled says that the wall clock was set and is not believed yet: no
+	// schedule, delay or deadline acts (H-12).
+	ClockUnsettled bool `json:"clock_unsettled"`
+
+	Alarms   []string           `json:"alarms"`
+	Counters map[string]float64 `json:"counters"` // since start: lost, retried, replayed, refused …
 }
 
 // Registration introduces an agent process.
@@ -345,44 +350,6 @@ type Refusal struct {
 type ItemResult struct {
 	AssignmentID AssignmentID `json:"assignment_id"`
 	Error        *Error       `json:"error,omitempty"`
-}
-
-// Heartbeat says that a worker is alive and what its executor holds. It names
-// every assignment that is running, or has ended and is not yet decided.
-type Heartbeat struct {
-	Incarnation uint64 `json:"incarnation"`
-	Seq         uint64 `json:"seq"` // rises with each heartbeat of an incarnation
-	Held        []Held `json:"held,omitempty"`
-	SlotsFree   int    `json:"slots_free"`
-	Keyring     uint64 `json:"keyring,omitempty"` // as Registration.Keyring
-}
-
-// HeartbeatReply answers a heartbeat.
-type HeartbeatReply struct {
-	Epoch      uint64     `json:"epoch"`
-	Directives Directives `json:"directives"`
-	Keyring    uint64     `json:"keyring,omitempty"` // as Registered.Keyring
-}
-
-// DirectivesRequest waits for directives to change.
-type DirectivesRequest struct {
-	Incarnation uint64   `json:"incarnation"`
-	Known       uint64   `json:"known"` // Version of the last directives seen
-	Wait        Duration `json:"wait"`
-}
-
-// Directives is everything the fabric wants a worker to do now. It is a state,
-// not a queue: carrying one out twice is harmless.
-type Directives struct {
-	Version uint64          `json:"version"`
-	Stop    []StopDirective `json:"stop,omitempty"`
-	Drain   bool            `json:"drain,omitempty"`
-}
-
-// StopDirective asks that an assignment's processes be ended: TERM, grace, KILL.
-type StopDirective struct {
-	AssignmentID AssignmentID `json:"assignment_id"`
-	Reason       Reason       `json:"reason"` // cancel, preempt, superseded, deadline
 }
 
 // CompleteRequest reports ended assignments.

@@ -51,6 +51,9 @@ func (s *System) wish(ctx context.Context, w *wish) (*entropy.Job, error) {
 	}
 	out, err := s.command(ctx, w.id, &job.Command{Operation: record, Cmd: w.cmd})
 	if err != nil {
+		if s.repeated(ctx, record, err) == nil {
+			return s.seen(ctx, w.id)
+		}
 		return nil, err
 	}
 	return out.Job.Clone(), nil // the actor's own may not be changed

@@ -129,7 +129,10 @@ func (m *memory) check(ch *entropy.Change) error {
 			_, have = d.Entity()
 		}
 	}
-	if have != ch.Expected {
+	if op := ch.Operation; op != nil && m.ops[op.Principal+" "+op.ID] != nil {
+		return entropy.Errorf(entropy.CodeConflict, "operation %s was carried out before", op.ID)
+	}
+	if have != ch.Expected && len(ch.Events) > 0 {
 		return entropy.Errorf(entropy.CodeConflict, "%s is at version %d, not %d", ch.Entity, have, ch.Expected)
 	}
 	return nil
@@ -321,6 +324,9 @@ func (m *memory) EachWake(_ context.Context, f func(entropy.JobID, time.Time) er
 func (m *memory) SaveLiveness(_ context.Context, l actors.Liveness) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.readOnly {
+		return entropy.Errorf(entropy.CodeDiskFull, "full")
+	}
 	m.liveness = l
 	return nil
 }

@@ -22,7 +22,7 @@ func (l *lab) misbehave(f func(entropy.Change) error) {
 // times returns a misbehavior of the first n changes whose last event is typ.
 func times(n int, typ string, f func() error) func(entropy.Change) error {
 	return func(ch entropy.Change) error {
-		if n == 0 || ch.Events[len(ch.Events)-1].Type != typ {
+		if n == 0 || len(ch.Events) == 0 || ch.Events[len(ch.Events)-1].Type != typ {
 			return nil
 		}
 		n--

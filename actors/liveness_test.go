@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors"
 )
 
 // proves L-2, L-3: a worker that was silent for most of its lease and is then
@@ -27,6 +28,53 @@ func TestHeardJustBeforeACrash(t *testing.T) {
 			t.Errorf("the lease of a silent worker does not end: %+v", j.Lease)
 		}
 	})
+}
+
+// proves H-3, L-2, L-3: a worker that was silent for most of its lease is answered
+// while the disk is full, and told how much of the lease is left if the control
+// plane crashes now: not less, and hardly more.
+func TestHeardWhileTheDiskIsFull(t *testing.T) {
+	inLab(t, func(l *lab) {
+		id := l.submit(entropy.JobSpec{Disconnect: entropy.Disconnect{Worker: entropy.DisconnectStop}, Retry: entropy.RetryPolicy{Backoff: entropy.Duration(time.Minute)}})
+		w, regular := l.worker("w1"), l.worker("w2")
+		w.run()
+		regular.live(13 * time.Second)
+		beat := func(n *node) time.Duration {
+			n.beats++
+			r, err := l.sys.Heartbeat(n.ctx, entropy.Heartbeat{Incarnation: n.incarnation, Seq: n.beats, Held: n.held})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Deduct.D()
+		}
+		l.full(true)
+		if d := beat(regular); d != 0 {
+			t.Errorf("a worker that was heard all the time is to deduct %s", d)
+		}
+		beat(w)
+		l.pass(2 * time.Second)
+		deduct := beat(w)
+		if deduct < 8*time.Second || deduct > 10*time.Second {
+			t.Errorf("deduct %s", deduct)
+		}
+		if _, err := l.sys.Ack(w.ctx, entropy.AckRequest{Incarnation: w.incarnation, Items: w.held}); entropy.ErrorCode(err) != entropy.CodeDiskFull {
+			t.Errorf("an ACK that cannot be saved: %v", err)
+		}
+		l.crash()
+		l.full(true)
+		l.crash() // restarts do not add up
+		l.pass(actors.DefaultLeaseTTL - deduct - 200*time.Millisecond)
+		l.want(id, entropy.Running)
+		l.pass(time.Second)
+		l.want(id, entropy.Retrying)
+	})
+}
+
+// full fills the lab's disk, or makes room.
+func (l *lab) full(full bool) {
+	l.journal.mu.Lock()
+	defer l.journal.mu.Unlock()
+	l.journal.readOnly = full
 }
 
 // proves J-6: the only worker that could run a job is not excluded from it, even

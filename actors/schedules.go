@@ -108,18 +108,24 @@ func (s *System) changeSchedule(ctx context.Context, name, verb string, op entro
 	if err != nil {
 		return entropy.ScheduleInfo{}, err
 	}
-	if done {
+	asItIs := func() (entropy.ScheduleInfo, error) {
 		now, err := s.schedule(ctx, name)
 		if err != nil {
 			return entropy.ScheduleInfo{}, err
 		}
 		return now.Info(s.clock.Now(), 1), nil
 	}
+	if done {
+		return asItIs()
+	}
 	principal := entropy.PrincipalFrom(ctx).String()
 	v, err := s.cron.Ask(ctx, &cron.Change{Name: name, Operation: record, Decide: func(old *entropy.Schedule, now time.Time) ([]entropy.Event, error) {
 		return decide(old, principal, now)
 	}}).Await(ctx)
 	if err != nil {
+		if s.repeated(ctx, record, err) == nil {
+			return asItIs()
+		}
 		return entropy.ScheduleInfo{}, err
 	}
 	return v.(*entropy.Schedule).Info(s.clock.Now(), 1), nil

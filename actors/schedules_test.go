@@ -424,6 +424,9 @@ func (l *lab) alarms() string {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	if st.ClockUnsettled != (len(st.Alarms) > 0) {
+		l.t.Errorf("unsettled: %t, alarms %q", st.ClockUnsettled, st.Alarms)
+	}
 	return strings.Join(st.Alarms, "; ")
 }
 

@@ -237,6 +237,19 @@ func (s *System) operation(ctx context.Context, op entropy.Operation, verb, enti
 	return nil, true, nil
 }
 
+// repeated makes the error of a change none when it was refused because another
+// call carried out the same operation meanwhile.
+func (s *System) repeated(ctx context.Context, record *entropy.OperationRecord, err error) error {
+	if record == nil || entropy.ErrorCode(err) != entropy.CodeConflict {
+		return err
+	}
+	old, unread := s.cfg.Journal.Operation(ctx, record.Principal, record.ID)
+	if unread != nil || old == nil || old.Digest != record.Digest {
+		return err
+	}
+	return nil
+}
+
 // Retry implements entropy.Service.
 func (s *System) Retry(ctx context.Context, id entropy.JobID, op entropy.Operation) (*entropy.Job, error) {
 	old, err := s.seen(ctx, id)
@@ -367,6 +380,7 @@ func (s *System) SetWorker(ctx context.Context, id entropy.WorkerID, mode entrop
 	record, done, err := s.operation(ctx, op, string(mode), entropy.Entity(entropy.KindWorker, string(id)))
 	if err == nil && !done {
 		_, err = ref.Ask(ctx, &fleet.SetMode{Mode: mode, Op: op, Operation: record}).Await(ctx)
+		err = s.repeated(ctx, record, err)
 	}
 	if err != nil {
 		return entropy.WorkerInfo{}, err

@@ -97,7 +97,7 @@ func (s *System) Heartbeat(ctx context.Context, h entropy.Heartbeat) (entropy.He
 	}
 	reply, err := answer[entropy.HeartbeatReply](ctx, ref.Ask(ctx, &fleet.Beat{Heartbeat: h}))
 	if err == nil {
-		err = s.heardOnDisk(ctx, w)
+		err = s.renewed(ctx, w, &reply)
 	}
 	return reply, err
 }

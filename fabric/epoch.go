@@ -34,6 +34,10 @@ func (c *Control) checkSuperseded() error {
 	return nil
 }
 
+// SupersededBy returns the epoch by which the control plane of a data directory was
+// superseded, as far as it knows; 0: by none.
+func SupersededBy(dir string) (uint64, error) { return readEpoch(filepath.Join(dir, SupersededFile)) }
+
 // superseded is called when somebody has seen a higher epoch: what is recorded
 // here from now on would be lost, so nothing is. The journal is kept as it is.
 func (c *Control) superseded(epoch uint64) {

@@ -155,6 +155,9 @@ func (a *Actor) onChange(m *Change) (any, error) {
 		now = e.Schedule
 	}
 	events, err := m.Decide(now, a.cfg.Now())
+	if err == nil && len(events) == 0 && m.Operation != nil { // known when its duplicate comes late (J-5)
+		err = a.append([]entropy.Change{{Entity: m.Operation.Entity, Expected: now.Version, Operation: m.Operation}})
+	}
 	if err != nil || len(events) == 0 {
 		return now, err
 	}

@@ -44,6 +44,7 @@ func TestMutantsAreFound(t *testing.T) {
 		{DuplicateCompletion, 0, "INV-7"},
 		{DoubleAssign, 0, "INV-5"},
 		{ForgottenEndsStop, 1, "J-11"},
+		{GossipEndsStop, 1, "J-11"},
 		{NoRetryIgnored, 2, "J-7"},
 		{DependencyOnFailure, 5, "J-10"},
 		{IdentityFromBody, 0, "INV-14"},

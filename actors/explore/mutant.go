@@ -15,13 +15,14 @@ const (
 	DuplicateCompletion Mutant = "duplicate-completion"  // a repeated completion is decided again
 	DoubleAssign        Mutant = "double-assign"         // a leased job is assigned
 	ForgottenEndsStop   Mutant = "forgotten-ends-stop"   // a late registration ends the lease of a stop job that runs
+	GossipEndsStop      Mutant = "gossip-ends-stop"      // a rumor ends the lease of a stop job that runs
 	NoRetryIgnored      Mutant = "no-retry-ignored"      // a no-retry job is tried again
 	DependencyOnFailure Mutant = "dependency-on-failure" // a failed job releases those that wait for its success
 	IdentityFromBody    Mutant = "identity-from-body"    // whose assignment it is decides who is taken to have sent it
 )
 
 // Mutants lists every mutant.
-var Mutants = []Mutant{NoFencing, DuplicateCompletion, DoubleAssign, ForgottenEndsStop, NoRetryIgnored, DependencyOnFailure, IdentityFromBody}
+var Mutants = []Mutant{NoFencing, DuplicateCompletion, DoubleAssign, ForgottenEndsStop, GossipEndsStop, NoRetryIgnored, DependencyOnFailure, IdentityFromBody}
 
 // mutate returns the job and the command as a machine without the protection that
 // the mutant takes away would see them.
@@ -51,7 +52,7 @@ func (m Mutant) mutate(j *entropy.Job, cmd entropy.JobCommand) (*entropy.Job, en
 	case entropy.EndLease:
 		n := j.Clone()
 		switch {
-		case m == ForgottenEndsStop && c.Cause == entropy.CauseForgotten:
+		case m == ForgottenEndsStop && c.Cause == entropy.CauseForgotten, m == GossipEndsStop && c.Cause == entropy.CauseWorkerLost:
 			n.Spec.Disconnect.Worker, c.Before = entropy.DisconnectContinue, 0
 			return n, c
 		case m == NoRetryIgnored:

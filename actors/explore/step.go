@@ -88,6 +88,7 @@ func (w *walker) expand() {
 		w.ack(i)
 		w.release(i)
 		w.leaseEnds(i)
+		w.rumor(i)
 		w.finish(i)
 		w.complete(i)
 		w.heartbeat(i)
@@ -157,7 +158,7 @@ func (w *walker) release(i int) {
 // nobodyLeft reports whether the job may run on nobody once v is excluded.
 func (w *walker) nobodyLeft(v uint8) bool { return w.s.job.Excludes(workerName(1 - v)) }
 
-// leaseEnds has the lease expire, or gossip end it. A stop job is gone by then.
+// leaseEnds has the lease expire. A stop job is gone by then.
 func (w *walker) leaseEnds(i int) {
 	a := &w.s.a[i]
 	if w.s.job.Spec.Disconnect.Worker == entropy.DisconnectStop && a.executing {
@@ -165,6 +166,14 @@ func (w *walker) leaseEnds(i int) {
 	}
 	cmd := entropy.EndLease{AssignmentID: name(i), Cause: entropy.CauseLeaseExpired, Eligible: workers, NobodyLeft: w.nobodyLeft(a.worker)}
 	w.decide(fmt.Sprintf("the lease of a%d expires", i), cmd, epoch, nil)
+}
+
+// rumor has gossip take the worker that runs an attempt for dead.
+func (w *walker) rumor(i int) {
+	if a := &w.s.a[i]; a.executing {
+		cmd := entropy.EndLease{AssignmentID: name(i), Cause: entropy.CauseWorkerLost, Eligible: workers, NobodyLeft: w.nobodyLeft(a.worker)}
+		w.decide(fmt.Sprintf("gossip takes the worker of a%d for dead", i), cmd, epoch, nil)
+	}
 }
 
 // finish ends an execution, by itself or because it was stopped.

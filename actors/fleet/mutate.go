@@ -90,10 +90,10 @@ func (s *Session) onAppended(c *es.Context, m *appended) {
 }
 
 // append makes worker events durable and returns the state after them, nil if
-// there were none. It runs outside the actor's turn and touches only arguments.
+// there were none; an operation is recorded even so. It runs outside the actor's turn and touches only arguments.
 func (s *Session) append(w *entropy.Worker, events []entropy.WorkerEvent, op *entropy.OperationRecord) (*entropy.Worker, error) {
 	if len(events) == 0 {
-		return nil, nil
+		return nil, s.note(w, op)
 	}
 	next := w.Clone()
 	ch := entropy.Change{Entity: entropy.Entity(entropy.KindWorker, string(w.ID)), Expected: w.Version, Before: w, State: next, Operation: op}
@@ -111,6 +111,16 @@ func (s *Session) append(w *entropy.Worker, events []entropy.WorkerEvent, op *en
 		return nil, err
 	}
 	return next, nil
+}
+
+// note records an operation that changed nothing, so that its late duplicate
+// changes nothing either (J-5).
+func (s *Session) note(w *entropy.Worker, op *entropy.OperationRecord) error {
+	if op == nil {
+		return nil
+	}
+	_, err := s.cfg.Journal.Append(context.Background(), entropy.Change{Entity: op.Entity, Expected: w.Version, Operation: op})
+	return err
 }
 
 // circumstances are what a session knows of a registration beside its content.

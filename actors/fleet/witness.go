@@ -97,12 +97,12 @@ func (s *Session) lose(w *entropy.Worker, m mark, now time.Time) *appended {
 	return &appended{worker: next}
 }
 
-// endEarly ends a running job's lease, unless the job must never run twice at
-// once: gossip may be wrong, and only the lease's end says that it was stopped.
+// endEarly ends a running job's lease. A job that must never run twice at once
+// refuses: gossip may be wrong, and only the lease's end says that it was stopped.
 func (s *Session) endEarly(w *entropy.Worker, h entropy.Held) error {
 	ctx := context.Background()
 	j, err := s.cfg.Jobs.Live(ctx, h)
-	if err != nil || j == nil || !j.Lease.Acked || j.Spec.Disconnect.Worker == entropy.DisconnectStop {
+	if err != nil || j == nil || !j.Lease.Acked {
 		return err
 	}
 	return s.cfg.Jobs.EndLease(ctx, h.JobID, entropy.EndLease{AssignmentID: h.AssignmentID, Cause: entropy.CauseWorkerLost, Before: w.Incarnation + 1,

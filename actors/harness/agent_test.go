@@ -119,14 +119,18 @@ func (a *agent) beat() {
 	a.call("heartbeat", a.w.shape.heartbeat, func(ctx context.Context, s *actors.System) (any, error) {
 		return a.w.heartbeat(ctx, s, a.h, b)
 	}, func(v any, err error, answered bool) {
+		if answered && entropy.ErrorCode(err) == entropy.CodeDiskFull {
+			a.w.fail("H-3", "a heartbeat of %s is not answered: %v", a.h.id, err)
+		}
 		if !answered || err != nil {
 			return
 		}
-		d := v.(entropy.HeartbeatReply).Directives
+		reply := v.(entropy.HeartbeatReply)
+		d := reply.Directives
 		for _, held := range b.Held {
 			stopped := slices.ContainsFunc(d.Stop, func(s entropy.StopDirective) bool { return s.AssignmentID == held.AssignmentID })
 			if r := a.h.running(held.AssignmentID); r != nil && !stopped {
-				r.trust = max(r.trust, sent+a.trusted())
+				r.trust = max(r.trust, sent+a.trusted()-reply.Deduct.D())
 			}
 		}
 		a.obey(d)

@@ -135,7 +135,7 @@ func (k *checker) expired(j *jobModel) {
 		// Two ticks of the listening clock and the journal's milliseconds; and two
 		// ticks that may count of each stretch in which nobody listened.
 		tolerance := 250*time.Millisecond + time.Duration(k.gaps(r.at, decided))*200*time.Millisecond
-		if since := k.listening(r.at, decided); since < k.w.shape.ttl-tolerance {
+		if since := k.listening(r.at, decided); since < k.w.shape.ttl-r.less-tolerance {
 			k.w.fail("L-3", "the lease of %s %s ended %s of listening time after its renewal at %s; the TTL is %s",
 				j.id, j.live.id, since, r.at, k.w.shape.ttl)
 		}

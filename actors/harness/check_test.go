@@ -69,6 +69,7 @@ type assignmentModel struct {
 type renewal struct {
 	at       time.Duration // when its worker's actor took it in
 	promised bool          // the worker was told: from then on it relies on it
+	less     time.Duration // of it, as it was told
 }
 
 type workerModel struct {

@@ -65,7 +65,7 @@ func (w *world) heartbeat(ctx context.Context, s *actors.System, h *host, b entr
 		return v, err
 	}
 	for _, r := range m.promised[nth] {
-		r.promised = true
+		r.promised, r.less = true, v.Deduct.D()
 	}
 	all, err := s.Workers(ctx)
 	for _, info := range all {

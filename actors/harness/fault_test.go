@@ -175,7 +175,6 @@ func (w *world) heal() {
 	w.note("everything heals")
 	w.disk.full, w.disk.ioError = false, noError
 	w.client.link.upCut, w.client.link.downCut = 0, 0
-	w.client.begin(w.shape.latest+30*time.Second, w.client.lastWord)
 	if w.ctl == nil { // one that is stopped goes on by itself, within two leases
 		w.startControl()
 	}

@@ -42,37 +42,28 @@ func (w *world) drawWishes(s *entropy.JobSpec) {
 	}
 }
 
-// hold keeps a job back and lets it go later.
+// hold keeps a job back and lets it go later. Nobody looks after it: a duplicate
+// of the hold that acted after the release would keep the job for ever (J-5).
 func (cl *client) hold(id entropy.JobID) {
-	op, back := cl.w.name("hold"), cl.w.name("release")
-	cl.treat("hold", id, func(ctx context.Context, s *actors.System) (*entropy.Job, error) {
-		return s.Hold(ctx, id, entropy.Operation{ID: op})
-	}, func(j *jobModel) bool { return j.fold.Held }, func() {
-		cl.w.tally[HeldBack]++
-		cl.begin(cl.w.between(0, 10*time.Second), func() { cl.release(id, back) })
-	})
+	back, people := cl.w.name("release"), 1+cl.w.rng.IntN(2)
+	for range people {
+		op := cl.w.name("hold")
+		cl.treat("hold", id, func(ctx context.Context, s *actors.System) (*entropy.Job, error) {
+			return s.Hold(ctx, id, entropy.Operation{ID: op})
+		}, func(j *jobModel) bool { return j.fold.Held }, func() {
+			if people--; people > 0 { // the other finds it held
+				return
+			}
+			cl.w.tally[HeldBack]++
+			cl.begin(cl.w.between(0, 10*time.Second), func() { cl.release(id, back) })
+		})
+	}
 }
 
 func (cl *client) release(id entropy.JobID, op string) {
 	cl.treat("release", id, func(ctx context.Context, s *actors.System) (*entropy.Job, error) {
 		return s.Release(ctx, id, entropy.Operation{ID: op})
 	}, func(j *jobModel) bool { return !j.fold.Held }, func() {})
-}
-
-// lastWord gives back whatever is still held or drained once nothing is on its way
-// any more. An operation that had nothing to change is not on record: if it comes
-// again late, it may have.
-func (cl *client) lastWord() {
-	for _, h := range cl.w.hosts {
-		if cl.w.check.worker(h.id).fold.Draining {
-			cl.mode(h, entropy.WorkerResume, cl.w.name("resume"), func() {})
-		}
-	}
-	for _, j := range cl.w.check.order {
-		if j.fold.Held && j.ended == "" {
-			cl.release(j.id, cl.w.name("release"))
-		}
-	}
 }
 
 // prioritize gives a job another priority.

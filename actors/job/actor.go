@@ -215,7 +215,7 @@ func (a *Actor) load() error {
 // something else may be on record the state is dropped, so that it is read anew.
 func (a *Actor) commit(events []entropy.JobEvent, op *entropy.OperationRecord) error {
 	if len(events) == 0 {
-		return nil
+		return a.note(op)
 	}
 	next, err := a.job.Next(events)
 	if err != nil {
@@ -238,6 +238,16 @@ func (a *Actor) commit(events []entropy.JobEvent, op *entropy.OperationRecord) e
 	}
 	a.job = next
 	return nil
+}
+
+// note records an operation that changed nothing, so that a duplicate which comes
+// late, when it would change something, is known for what it is (J-5).
+func (a *Actor) note(op *entropy.OperationRecord) error {
+	if op == nil {
+		return nil
+	}
+	_, err := a.cfg.Journal.Append(context.Background(), entropy.Change{Entity: op.Entity, Expected: a.job.Version, Operation: op})
+	return err
 }
 
 // follow brings the timer in line with the lease and passes on a stop.

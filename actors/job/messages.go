@@ -10,7 +10,7 @@ import (
 // Command asks the job to decide. The answer is an [Outcome].
 type Command struct {
 	Cmd       entropy.JobCommand
-	Operation *entropy.OperationRecord // recorded with the events, if there are any
+	Operation *entropy.OperationRecord // recorded with the events, or alone when nothing changes
 	Fresh     bool                     // the ID was made just now: do not look whether the job exists
 }
 

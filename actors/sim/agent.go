@@ -112,10 +112,11 @@ func (a *agent) beat() {
 		if !answered || err != nil {
 			return
 		}
-		stops := v.(*entropy.HeartbeatReply).Directives.Stop
+		answer := v.(*entropy.HeartbeatReply)
+		stops := answer.Directives.Stop
 		for _, held := range h.Held {
 			if r := a.wk.running(held.AssignmentID); r != nil {
-				r.renew(a.w.now, sent+a.trusted())
+				r.renew(a.w.now, sent+a.trusted()-answer.Deduct.D())
 			}
 		}
 		for _, d := range stops {

@@ -205,6 +205,9 @@ func (c *control) listening() time.Duration {
 }
 
 func (c *control) save() {
+	if c.w.now < c.w.disk.fullUntil {
+		return
+	}
 	c.w.disk.listening = c.listening()
 	for _, s := range c.sessions {
 		if s.met {

@@ -206,7 +206,7 @@ func (c *control) renew(s *session, h entropy.Held) {
 	switch {
 	case a != nil && a.assignment == h.AssignmentID && h.AssignmentID != "" && c.owns(s, a):
 		a.renewedAt = max(a.renewedAt, s.heard)
-		c.w.check.renewed(s.id, h, c.w.check.listened())
+		c.w.check.renewed(s.id, h, c.w.check.listened()-s.overlooked())
 		if !a.job.CancelRequested && !a.job.PreemptRequested && a.job.Spec.NotAfter == nil {
 			return
 		}
@@ -232,7 +232,7 @@ func (c *control) owns(s *session, a *actor) bool {
 // reattach decides on an assignment that a worker still runs.
 func (c *control) reattach(s *session, h entropy.Held, then func(entropy.Verdict, entropy.Reason, error)) {
 	cmd := entropy.Reattach{AssignmentID: h.AssignmentID, WorkerID: s.id, Incarnation: s.worker.Incarnation, TTL: c.w.shape.ttl}
-	asked := c.w.check.listened()
+	asked := c.w.check.listened() - s.overlooked()
 	c.exec(string(s.id), h.JobID, cmd, func(d entropy.Decision, err error) {
 		if err == nil && d.Verdict == entropy.VerdictReattached {
 			c.w.tally[Reattached]++
@@ -273,12 +273,14 @@ func (c *control) heed(s *session) {
 	}
 	for _, a := range c.order {
 		l := a.job.Lease
-		if l == nil || l.WorkerID != s.id || !l.Acked || a.busy ||
-			a.job.Spec.Disconnect.Worker == entropy.DisconnectStop && !c.w.mutant(GossipFreesKey) {
+		if l == nil || l.WorkerID != s.id || !l.Acked || a.busy {
 			continue
 		}
-		c.w.tally[LostByGossip]++
-		c.exec(byControl, a.id, entropy.EndLease{AssignmentID: l.AssignmentID, Cause: entropy.CauseWorkerLost}, ignore)
+		c.exec(byControl, a.id, entropy.EndLease{AssignmentID: l.AssignmentID, Cause: entropy.CauseWorkerLost}, func(d entropy.Decision, err error) {
+			if err == nil && !d.Repeat {
+				c.w.tally[LostByGossip]++
+			}
+		})
 	}
 }
 

@@ -125,6 +125,10 @@ func (w *world) strike(f Fault) {
 	case FaultDiskError:
 		w.disk.failNext, w.disk.failWritten = true, f.Side > 0
 	case FaultDiskFull:
+		if w.chance(.3) {
+			w.relapse(wk, f.For)
+			return
+		}
 		w.disk.fullUntil = max(w.disk.fullUntil, until)
 	case FaultSlow:
 		w.disk.slowUntil = max(w.disk.slowUntil, until)
@@ -161,6 +165,25 @@ func (w *world) strikeLinks(f Fault, wk *worker, until time.Duration) {
 			o.link.cut(2, w.now+w.between(time.Second, f.For+time.Second))
 		}
 	}
+}
+
+// relapse has a worker fall silent and come back when there is no room to save that
+// it was heard. Then the control plane crashes, and the worker is cut off again.
+func (w *world) relapse(wk *worker, full time.Duration) {
+	away := w.between(w.shape.heartbeat, w.shape.ttl)
+	wk.link.cut(2, w.now+away)
+	w.after(away-100*time.Millisecond, func() {
+		if !w.chaos {
+			return
+		}
+		w.disk.fullUntil = max(w.disk.fullUntil, w.now+full)
+		w.after(w.between(0, 2*w.shape.heartbeat), func() {
+			if w.chaos {
+				w.crashControl(w.between(50*time.Millisecond, time.Second))
+				wk.link.cut(2, w.now+w.shape.ttl)
+			}
+		})
+	})
 }
 
 func (w *world) crashControl(down time.Duration) {

@@ -29,6 +29,7 @@ const (
 	NoRetryIgnored      Mutant = "no-retry-ignored"      // a no-retry job is tried again
 	RegisterTwice       Mutant = "register-twice"        // a registration that comes late or twice ends what its agent got since
 	DoubleAssign        Mutant = "double-assign"         // the scheduler offers a job that is leased
+	DeductionForgotten  Mutant = "deduction-forgotten"   // on a full disk a heartbeat renews what no restart could account for
 	Overcommit          Mutant = "overcommit"            // the scheduler forgets what a worker holds
 	AgingInverted       Mutant = "aging-inverted"        // the less urgent goes first
 	HeldAssigned        Mutant = "held-assigned"         // a held job is assigned
@@ -52,6 +53,6 @@ const (
 var Mutants = []Mutant{NoFencing, ReplyBeforeCommit, ApplyBeforeCommit, RetryUnknown, SeqReused, ProjectionLags, TornRecovery, OtherBody,
 	StaleHeartbeat, ClaimAgain, SpoolForgetsEarly, SpoolStuck, ReportBeforeSync, BudgetOffByOne, PreemptionCounted, LateAfterAck,
 	DuplicateCompletion, ListeningIgnored, RestartForgets, StartBeforeAck, StartTwice, NoRetryIgnored, RegisterTwice, DoubleAssign,
-	Overcommit, AgingInverted, HeldAssigned, DrainIgnored, DependencyOnFailure, KeyFreedByLoss, GossipFreesKey, StopOutlives,
+	DeductionForgotten, Overcommit, AgingInverted, HeldAssigned, DrainIgnored, DependencyOnFailure, KeyFreedByLoss, GossipFreesKey, StopOutlives,
 	MonotonicTrust, IdentityFromBody, OperationForgotten, WallTimers, UnsettledIgnored, WakeForgotten, RefusalForgotten, RetryStorm,
 	QueueDropped}

@@ -32,7 +32,7 @@ func (w *world) mutate(j *entropy.Job, cmd entropy.JobCommand) (*entropy.Job, en
 			return c, m
 		}
 	case entropy.EndLease:
-		if w.mutant(RegisterTwice) && m.Cause == entropy.CauseForgotten {
+		if w.mutant(RegisterTwice) && m.Cause == entropy.CauseForgotten || w.mutant(GossipFreesKey) && m.Cause == entropy.CauseWorkerLost {
 			c := j.Clone()
 			c.Spec.Disconnect.Worker = entropy.DisconnectContinue
 			return c, m

@@ -116,7 +116,10 @@ func (c *control) onAck(s *session, m *entropy.AckRequest, reply func(any, error
 		reply(nil, err)
 		return
 	}
-	s.onHeard()
+	if err := s.onHeard(); err != nil {
+		reply(nil, err)
+		return
+	}
 	h, asked := m.Items[0], c.w.check.listened()
 	c.exec(string(s.id), h.JobID, entropy.Ack{AssignmentID: h.AssignmentID, WorkerID: c.sender(s, h)}, func(d entropy.Decision, err error) {
 		if err != nil && retryable(err) {

@@ -103,7 +103,7 @@ func (s *session) onBeat(h *entropy.Heartbeat) (*entropy.HeartbeatReply, error) 
 	}
 	s.c.w.check.beat(s, h)
 	s.beatSeq = h.Seq
-	s.onHeard()
+	_ = s.onHeard() // without room the answer promises less
 	named := make(map[entropy.AssignmentID]bool, len(h.Held))
 	for _, held := range h.Held {
 		named[held.AssignmentID] = true
@@ -118,17 +118,39 @@ func (s *session) onBeat(h *entropy.Heartbeat) (*entropy.HeartbeatReply, error) 
 }
 
 func (s *session) beatReply() *entropy.HeartbeatReply {
-	return &entropy.HeartbeatReply{Directives: entropy.Directives{Stop: slices.Clone(s.stops)}}
+	deduct := s.overlooked()
+	if deduct > 0 {
+		s.c.w.tally[ShortTrust]++
+	}
+	return &entropy.HeartbeatReply{Directives: entropy.Directives{Stop: slices.Clone(s.stops)}, Deduct: entropy.Duration(deduct)}
 }
 
 // onHeard takes note of a sign of life. The regular save may come too late for a
 // worker that was silent for long: it is saved at once, so that no restart takes
 // the worker for more than one interval more silent than it was.
-func (s *session) onHeard() {
+func (s *session) onHeard() error {
 	s.heard, s.met = s.c.listening(), true
-	if s.heard-s.c.w.disk.heard[s.id] > s.c.w.shape.heartbeat && !s.c.w.mutant(RestartForgets) {
-		s.c.w.disk.heard[s.id] = s.heard
+	if s.heard-s.c.w.disk.heard[s.id] <= s.c.w.shape.heartbeat || s.c.w.mutant(RestartForgets) {
+		return nil
 	}
+	if s.c.w.now < s.c.w.disk.fullUntil {
+		if s.overlooked() == 0 {
+			return nil
+		}
+		return entropy.Errorf(entropy.CodeDiskFull, "no room to save who was heard")
+	}
+	s.c.w.disk.heard[s.id] = s.heard
+	return nil
+}
+
+// overlooked is by how much longer silent than it is a restart could take a worker
+// that is heard now. A full disk keeps what it has, and the answer to a heartbeat
+// says how much less it renews (H-3, L-3).
+func (s *session) overlooked() time.Duration {
+	if s.c.w.mutant(DeductionForgotten) {
+		return 0
+	}
+	return max(0, s.c.w.disk.listening-s.c.heardBefore(s.id))
 }
 
 func (s *session) releaseEarly() {
@@ -168,7 +190,10 @@ func (s *session) onRegister(r *entropy.Registration, reply func(any, error)) {
 				s.dropClaim()
 				s.beatSeq, s.stops = 0, nil
 			}
-			s.onHeard() // a repeat, too: what it gets back must outlast a restart
+			if err := s.onHeard(); err != nil { // a repeat, too: what it gets back must outlast a restart
+				answer(nil, err)
+				return
+			}
 			s.releaseEarly()
 			inc := s.worker.Incarnation
 			s.reconcile(r.Inventory, rebooted, func(held []entropy.HeldVerdict, err error) {

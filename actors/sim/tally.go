@@ -23,6 +23,7 @@ const (
 	CommitUnknown        Hard = "commit of unknown outcome"
 	CommitUnknownWritten Hard = "commit failed after it was written"
 	DiskFull             Hard = "disk full"
+	ShortTrust           Hard = "heartbeat that renewed less, the disk being full"
 	ExpiredAlive         Hard = "lease expired while the worker lived"
 	SpoolReplayed        Hard = "spool replay after restart"
 	SpoolDiskBad         Hard = "spool could not be written"
@@ -60,7 +61,7 @@ const (
 
 // HardStates lists every hard state.
 var HardStates = []Hard{StaleRefused, LateAccepted, LateFailure, Reattached, SuccessorRevoked, ClaimReplayed, CrashBeforeReply,
-	CrashBeforeCommit, CommitUnknown, CommitUnknownWritten, DiskFull, ExpiredAlive, SpoolReplayed, SpoolDiskBad, FirstAnswerAgain,
+	CrashBeforeCommit, CommitUnknown, CommitUnknownWritten, DiskFull, ShortTrust, ExpiredAlive, SpoolReplayed, SpoolDiskBad, FirstAnswerAgain,
 	StaleBeatDropped, OldRegistration, HostRebooted, LostByGossip, PoisonGuard, LossesSpent, FailuresSpent, RetriesFull,
 	CanceledRunning, CanceledByLease, StoppedByContract, Preempted, PreemptedGone, PreemptBeaten, RefusedByAll, ProbationFailed,
 	DependencyFailed, QueuePaused, NoRetryWaited, ControlPaused, LabPowerCut, ClockStepped, WorkerSuspended, SuspendedPastTrust,

@@ -21,6 +21,7 @@ import (
 // injected per operation.
 type fabric struct {
 	ttl, interval, ackTimeout time.Duration
+	deduct                    time.Duration // in every answer to a heartbeat
 
 	mu          sync.Mutex
 	changed     chan struct{}
@@ -315,13 +316,13 @@ func (f *fabric) Heartbeat(_ context.Context, h entropy.Heartbeat) (entropy.Hear
 	f.lastHeld = h.Held
 	for _, held := range h.Held {
 		if j := f.byID[held.AssignmentID]; j != nil && j.acked && !j.stopped {
-			j.expires, j.lost = time.Now().Add(f.ttl), false
+			j.expires, j.lost = time.Now().Add(f.ttl-f.deduct), false
 		} else if !held.Spooled {
 			f.stops[held.AssignmentID] = entropy.ReasonSuperseded
 		}
 	}
 	f.bump()
-	return answer(x, entropy.HeartbeatReply{Directives: f.directives()})
+	return answer(x, entropy.HeartbeatReply{Directives: f.directives(), Deduct: entropy.Duration(f.deduct)})
 }
 
 func (f *fabric) directives() entropy.Directives {

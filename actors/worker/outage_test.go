@@ -98,6 +98,24 @@ func TestContractDuringOutage(t *testing.T) {
 	})
 }
 
+// proves L-2, H-3: what an answer takes off is taken off the trust, also where
+// heartbeats go on.
+func TestContractByAShortAnswer(t *testing.T) {
+	f := newFabric(t)
+	f.ttl = 2500 * time.Millisecond
+	f.deduct = f.ttl // it renews nothing
+	startNode(t, Config{Service: f, Exec: true})
+	spec := script("sleep 60")
+	spec.Disconnect.Worker = entropy.DisconnectStop
+	j := f.submit("a", spec)
+	f.awaitDone(t, j)
+	f.do(func() {
+		if j.completion.Outcome != entropy.OutcomeStopped || j.completion.Reason != entropy.ReasonContract {
+			t.Errorf("%+v", j.completion)
+		}
+	})
+}
+
 // proves L-6: a wedged executor means no heartbeat; when it moves again they
 // come again.
 func TestWedgedSupervisorMeansNoHeartbeat(t *testing.T) {

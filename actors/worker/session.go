@@ -334,7 +334,7 @@ func (s *session) beat(seq uint64, patience time.Duration) error {
 		return err
 	}
 	s.n.touched()
-	s.renew(ctx, held, reply.Directives, deadline.Trust(sent, s.reg.LeaseTTL.D()))
+	s.renew(ctx, held, reply.Directives, deadline.Trust(sent, s.reg.LeaseTTL.D())-max(0, reply.Deduct.D()))
 	s.obey(reply.Directives)
 	return nil
 }

@@ -22,7 +22,8 @@ type group struct {
 	needs    []need
 	excluded []entropy.WorkerID
 	jobs     jobHeap
-	waiting  int // jobs, with those that wait for their concurrency key
+	searched time.Time // until when there is no second look for a worker to reserve
+	waiting  int       // jobs, with those that wait for their concurrency key
 }
 
 // need is one alternative of a group.

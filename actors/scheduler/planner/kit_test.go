@@ -1,9 +1,11 @@
 package planner
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -165,6 +167,14 @@ func gpus(n entropy.Amount) entropy.Resources { return entropy.Resources{"gpu": 
 
 // check recounts everything from the leases.
 func (l *lab) check() {
+	if !slices.IsSortedFunc(l.p.nodes, func(a, b *node) int { return cmp.Compare(a.worker.ID, b.worker.ID) }) || len(l.p.nodes) != len(l.p.workers) {
+		l.tb.Fatalf("%d workers in order, of %d", len(l.p.nodes), len(l.p.workers))
+	}
+	for _, n := range l.p.nodes {
+		if listed := n.place > 0 && l.p.roomy[n.place-1] == n; listed != (n.slots > 0) {
+			l.tb.Fatalf("%s has %d slots free, listed as having some: %t", n.worker.ID, n.slots, listed)
+		}
+	}
 	l.tb.Helper()
 	running := map[string]int{}
 	keys := map[string]entropy.JobID{}

@@ -17,6 +17,9 @@ type Planner struct {
 	clock  float64   // virtual time of the tenant that was served last
 
 	workers map[entropy.WorkerID]*node
+	nodes   []*node                   // the same, by ID
+	roomy   []*node                   // those with a free slot, in no order
+	scratch node                      // to try things on
 	slots   int                       // of all schedulable workers
 	total   map[string]entropy.Amount // of all schedulable workers
 
@@ -265,6 +268,7 @@ func (p *Planner) begin(l *lease) {
 	l.start = min(p.seconds(l.since), p.now)
 	p.leases[l.job], l.node.leases[l.job] = l, l
 	l.node.hold(l, 1)
+	p.changed(l.node)
 	l.queue.running++
 	l.tenant.charge(l, l.start)
 	p.gate(l.priority, 1)
@@ -278,6 +282,7 @@ func (p *Planner) end(l *lease, used bool) {
 	delete(p.leases, l.job)
 	delete(l.node.leases, l.job)
 	l.node.hold(l, -1)
+	p.changed(l.node)
 	p.helped(l.node)
 	p.all = p.all || l.key != "" || l.queue.policy.MaxRunning > 0 || len(p.policy.Gates) > 0
 	l.queue.running--

@@ -1,7 +1,6 @@
 package planner
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -71,8 +70,7 @@ func (p *Planner) urgent() (groups []*group) {
 
 // victims returns the worker on which the fewest must make room, and whom.
 func (p *Planner) victims(g *group) (best *node, set []*lease) {
-	for _, id := range slices.Sorted(maps.Keys(p.workers)) {
-		n := p.workers[id]
+	for _, n := range p.nodes {
 		if n.reserved != nil || !n.worker.Schedulable() || !n.able.has(g.index) {
 			continue
 		}

@@ -244,3 +244,19 @@ func BenchmarkQueue(b *testing.B) {
 		p.Sync(j, at)
 	}
 }
+
+// BenchmarkReserve measures the look for workers to reserve, once a second, on
+// 10,000 workers that are full, for 200 sets of requirements that have waited for
+// too long.
+func BenchmarkReserve(b *testing.B) {
+	p := fleet(10_000, 200, 400_000)
+	now := epoch.Add(time.Hour)
+	for id := range p.workers {
+		p.Pick(id, 16, now)
+	}
+	b.ReportMetric(float64(len(p.groups)), "groups")
+	for b.Loop() {
+		now = now.Add(time.Second)
+		p.Reserve(now)
+	}
+}

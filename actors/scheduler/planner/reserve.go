@@ -15,9 +15,15 @@ type reservation struct {
 	until time.Time // when it is given up; zero: not before the job leaves the queue
 }
 
+// maxSearches is how many jobs one call of Reserve seeks a worker for.
+const maxSearches = 32
+
 // Reserve looks which of the jobs at the head of the order have waited for room
 // longer than the policy's reserve_after, and reserves a worker for each. It is
 // to be called every second or so. It bounds itself to a quarter of the workers.
+// Each search goes through all of them, so that there are few of them in one call,
+// and one that was in vain is not repeated for as many milliseconds as there are
+// workers: who was not looked for has a turn in the next call.
 func (p *Planner) Reserve(now time.Time) {
 	at := p.tick(now)
 	for _, id := range slices.Sorted(maps.Keys(p.reservations)) {
@@ -29,14 +35,21 @@ func (p *Planner) Reserve(now time.Time) {
 		}
 		r.start, _ = p.roomAt(n, r.group, nil)
 	}
-	limit := max(1, len(p.workers)/4)
+	limit, searches := max(1, len(p.workers)/4), 0
 	for _, g := range p.overdue(at) {
-		if len(p.reservations) >= limit {
+		if len(p.reservations) >= limit || searches == maxSearches {
 			return
 		}
-		if n, start, ending := p.soonest(g); n != nil && ending > 1 { // else the order alone brings it there
-			p.reserve(n, &reservation{entry: g.jobs[0], group: g, since: at, start: start})
+		if at.Before(g.searched) {
+			continue
 		}
+		searches++
+		n, start, ending := p.soonest(g)
+		if n == nil || ending <= 1 { // the order alone brings it there
+			g.searched = at.Add(time.Duration(len(p.nodes)) * time.Millisecond)
+			continue
+		}
+		p.reserve(n, &reservation{entry: g.jobs[0], group: g, since: at, start: start})
 	}
 }
 
@@ -74,7 +87,7 @@ func (p *Planner) overdue(now time.Time) (late []*group) {
 // fitsNow reports whether some worker has room for a group's jobs, and would give
 // it to them.
 func (p *Planner) fitsNow(g *group) bool {
-	for _, n := range p.workers {
+	for _, n := range p.roomy {
 		if n.reserved == nil && n.worker.Schedulable() && n.able.has(g.index) && n.room().fits(g.needs) >= 0 {
 			return true
 		}
@@ -86,8 +99,7 @@ func (p *Planner) fitsNow(g *group) bool {
 // jobs must end there before. Workers where the time is known go before those
 // where it is not; among these, the one where the fewest jobs must end.
 func (p *Planner) soonest(g *group) (best *node, start time.Time, fewest int) {
-	for _, id := range slices.Sorted(maps.Keys(p.workers)) {
-		n := p.workers[id]
+	for _, n := range p.nodes {
 		if n.reserved != nil || !n.worker.Schedulable() || !n.able.has(g.index) {
 			continue
 		}
@@ -104,25 +116,8 @@ func (p *Planner) soonest(g *group) (best *node, start time.Time, fewest int) {
 // starts there, the zero time if nobody can tell, and how many of its jobs end
 // before that. Beside is held by something else all the while.
 func (p *Planner) roomAt(n *node, g *group, beside *lease) (at time.Time, ending int) {
-	leases := slices.Collect(maps.Values(n.leases))
-	slices.SortFunc(leases, func(a, b *lease) int {
-		x, y := a.ends(), b.ends()
-		switch {
-		case x.IsZero() != y.IsZero(): // unknown ends last
-			if x.IsZero() {
-				return 1
-			}
-			return -1
-		case !x.Equal(y):
-			return x.Compare(y)
-		case !a.since.Equal(b.since):
-			return a.since.Compare(b.since)
-		case a.job < b.job:
-			return -1
-		}
-		return 1
-	})
-	m := n.imagined()
+	leases, m := n.byEnd(), &p.scratch
+	m.worker, m.slots, m.free, m.gpus = n.worker, n.slots, append(m.free[:0], n.free...), append(m.gpus[:0], n.gpus...)
 	if beside != nil {
 		m.hold(beside, 1)
 	}

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -32,5 +33,29 @@ func TestReservationEndsWhenItsKeyHasAnotherHead(t *testing.T) {
 	l.p.Reserve(l.now)
 	if got := l.claim(w, 1); len(got) != 1 || got[0] != "old" {
 		t.Errorf("claimed %v, want the old one", got)
+	}
+}
+
+// proves J-8: one call seeks workers for a bounded number of jobs, and those that
+// it leaves out have their turn in the next.
+func TestReservationsTakeTurns(t *testing.T) {
+	l := newLab(t, entropy.Policy{ReserveAfter: entropy.Duration(10 * time.Second)})
+	const waiting, workers = 40, 200
+	for i := range workers {
+		l.worker(fmt.Sprintf("w%03d", i), 2, gpus(2))
+		l.submit(fmt.Sprintf("small%03d-a", i), time.Hour, entropy.JobSpec{Resources: gpus(1)})
+		l.submit(fmt.Sprintf("small%03d-b", i), time.Hour, entropy.JobSpec{Resources: gpus(1)})
+	}
+	l.claimAll()
+	for i := range waiting {
+		l.submit(fmt.Sprintf("large%02d", i), time.Minute, entropy.JobSpec{Resources: gpus(2), Tenant: fmt.Sprintf("t%02d", i)})
+	}
+	l.now = l.now.Add(15 * time.Second)
+	for _, want := range []int{maxSearches, waiting, waiting} {
+		l.p.Reserve(l.now)
+		if got := len(l.p.reservations); got != want {
+			t.Errorf("%d workers are reserved, want %d", got, want)
+		}
+		l.check()
 	}
 }

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -35,6 +36,9 @@ type node struct {
 	leases   map[entropy.JobID]*lease
 	reserved *reservation
 	fresh    bool // it has more room than when all had what there is
+
+	ending []*lease // its leases in the order of their ends, nil: to be sorted
+	place  int      // in the list of those with a free slot, from 1 on; 0: not there
 }
 
 // lease is a job that holds room at a worker, from the moment it was chosen.
@@ -86,12 +90,15 @@ func (p *Planner) SetWorker(w *entropy.Worker) {
 	if n == nil {
 		n = &node{leases: make(map[entropy.JobID]*lease)}
 		p.workers[w.ID] = n
+		at, _ := slices.BinarySearchFunc(p.nodes, w.ID, func(o *node, id entropy.WorkerID) int { return cmp.Compare(o.worker.ID, id) })
+		p.nodes = slices.Insert(p.nodes, at, n)
 	}
 	p.count(n, -1)
 	n.worker = w
 	p.count(n, 1)
 	p.all = true // gates count the whole fleet's slots
 	n.recount(p)
+	p.changed(n)
 	for _, g := range p.groups {
 		n.consider(g)
 	}
@@ -147,6 +154,43 @@ func (n *node) hold(l *lease, sign int) {
 			n.gpus[g.Index] -= entropy.Amount(sign) * g.Amount
 		}
 	}
+}
+
+// changed follows a change of what is held at a worker.
+func (p *Planner) changed(n *node) {
+	n.ending = nil
+	switch has := n.slots > 0; {
+	case has && n.place == 0:
+		p.roomy = append(p.roomy, n)
+		n.place = len(p.roomy)
+	case !has && n.place > 0:
+		last := p.roomy[len(p.roomy)-1]
+		p.roomy[n.place-1], last.place = last, n.place
+		p.roomy, n.place = p.roomy[:len(p.roomy)-1], 0
+	}
+}
+
+// byEnd returns a worker's leases in the order in which they end at the latest;
+// those of which nobody can tell come last.
+func (n *node) byEnd() []*lease {
+	if n.ending == nil {
+		n.ending = slices.SortedFunc(maps.Values(n.leases), func(a, b *lease) int {
+			x, y := a.ends(), b.ends()
+			switch {
+			case x.IsZero() != y.IsZero():
+				if x.IsZero() {
+					return 1
+				}
+				return -1
+			case !x.Equal(y):
+				return x.Compare(y)
+			case !a.since.Equal(b.since):
+				return a.since.Compare(b.since)
+			}
+			return cmp.Compare(a.job, b.job)
+		})
+	}
+	return n.ending
 }
 
 // room is what of a worker is free.
