@@ -78,8 +78,8 @@ func TestExternalCluster(t *testing.T) {
 	t.Parallel()
 	servers, urls := startCluster(t)
 	b := start(t, Config{URL: urls, User: "control", Password: "secret", MaxStore: 256 << 20})
-	if b.replicas != 3 || b.level < levelBatch {
-		t.Fatalf("replicas %d, level %d", b.replicas, b.level)
+	if b.replicas.Load() != 3 || b.level.Load() < levelBatch {
+		t.Fatalf("replicas %d, level %d", b.replicas.Load(), b.level.Load())
 	}
 	must(t, b.EnsureCommand(t.Context(), "restart"))
 	const n = 1500
@@ -125,8 +125,8 @@ func TestExternalServer(t *testing.T) {
 	b := start(t, Config{URL: s.ClientURL(), User: "control", Password: "secret", MaxStore: 256 << 20})
 	must(t, relay(t.Context(), NewSink(b, 1), 300, 100))
 	wantInOrder(t, b, 300)
-	if b.replicas != 1 {
-		t.Errorf("replicas %d", b.replicas)
+	if b.replicas.Load() != 1 {
+		t.Errorf("replicas %d", b.replicas.Load())
 	}
 	if n := b.Revoke(Credential{Name: "x"}); n != 0 || b.Addr() != nil {
 		t.Errorf("revoked %d on a server that is not ours", n)
@@ -137,6 +137,28 @@ func TestExternalServer(t *testing.T) {
 	o.JetStream = false
 	_, err = Start(t.Context(), Config{URL: startServer(t, o).ClientURL(), User: "control", Password: "secret"})
 	wantCode(t, err, entropy.CodeUnavailable)
+}
+
+// proves H-4: an external server that is not there when the control plane starts is
+// found when it is.
+func TestExternalServerComesLater(t *testing.T) {
+	t.Parallel()
+	o := serverOptions(t, "late")
+	first := startServer(t, o)
+	u := first.ClientURL()
+	o.Port = first.Addr().(*net.TCPAddr).Port
+	first.Shutdown()
+	first.WaitForShutdown()
+	b := start(t, Config{URL: u, User: "control", Password: "secret", MaxStore: 256 << 20, Patient: true})
+	wantCode(t, b.Health(t.Context()), entropy.CodeUnavailable)
+	wantCode(t, b.Publish(t.Context(), SubjectRequested, "x", nil), entropy.CodeUnavailable)
+	if s := b.Status(t.Context()); s.Connected || s.Problem == "" {
+		t.Errorf("status is %+v", s)
+	}
+	startServer(t, o)
+	must(t, relay(t.Context(), NewSink(b, 1), 100, 100))
+	wantInOrder(t, b, 100)
+	eventually(t, "it is well", func() bool { return b.Health(t.Context()) == nil })
 }
 
 // proves S-3: off this process, TLS 1.3 with the certificate that was given: a client
