@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,12 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors"
 	"github.com/entropy-fabric/entropy/cluster"
 	"github.com/entropy-fabric/entropy/cluster/api"
+	"github.com/entropy-fabric/entropy/cluster/bus"
 	"github.com/entropy-fabric/entropy/cluster/discovery"
 	"github.com/entropy-fabric/entropy/cluster/identity"
 	"github.com/entropy-fabric/entropy/cluster/ingest"
@@ -24,6 +27,7 @@ import (
 	"github.com/entropy-fabric/entropy/persistence/artifact"
 	"github.com/entropy-fabric/entropy/persistence/journal"
 	ledgerdb "github.com/entropy-fabric/entropy/persistence/ledger/sqlite"
+	"github.com/entropy-fabric/entropy/persistence/outbox"
 )
 
 // ControlConfig configures a [Control]. DataDir is required.
@@ -44,6 +48,7 @@ type ControlConfig struct {
 	Heartbeat time.Duration // 0 means a third of LeaseTTL
 
 	Gossip GossipConfig
+	Bus    BusConfig
 	// NoDiscovery leaves the questions of workers that look for their control plane
 	// unanswered. On loopback they always are.
 	NoDiscovery bool
@@ -85,12 +90,16 @@ type Control struct {
 	overtaken chan uint64 // has the higher epoch that was seen
 	listener  net.Listener
 
-	secure bool // TLS is served
-	tokens *keyring
-	keys   *sharedKeys
+	secure    bool        // TLS is served
+	serverTLS *tls.Config // what it is served with; nil when it is not
+	tokens    *keyring
+	keys      *sharedKeys
 
 	members  *cluster.Membership // nil: no gossip
 	answerer *discovery.Answerer // nil: workers are told the address
+
+	bus   *bus.Bus                     // nil: there is none
+	relay atomic.Pointer[outbox.Relay] // of the journal to the bus
 }
 
 // OpenControl locks the data directory, recovers what the journal holds and
@@ -102,6 +111,9 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 	}
 	if cfg.Listen == "" {
 		cfg.Listen = DefaultListen
+	}
+	if err := cfg.Bus.Validate(); err != nil {
+		return nil, err
 	}
 	if cfg.TLS && cfg.Insecure {
 		return nil, entropy.Errorf(entropy.CodeInvalid, "TLS and plain HTTP exclude each other").WithHint("leave out --tls or --insecure")
@@ -138,7 +150,10 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 	if err = c.openIdentity(ctx); err != nil {
 		return nil, err
 	}
-	c.system, err = actors.Start(ctx, actors.Config{Journal: journalPort{c.journal}, Store: c.store, Checkpoints: c.store, LeaseTTL: cfg.LeaseTTL,
+	if err = c.openBus(ctx); err != nil {
+		return nil, err
+	}
+	c.system, err = actors.Start(ctx, actors.Config{Journal: journalPort{c.journal}, Orders: c.orders(), Store: c.store, Checkpoints: c.store, LeaseTTL: cfg.LeaseTTL,
 		Heartbeat: cfg.Heartbeat, Version: cfg.Version, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
@@ -165,6 +180,11 @@ func (c *Control) openStorage(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	c.journal.Tap(func([]entropy.Change) {
+		if r := c.relay.Load(); r != nil {
+			r.Wake()
+		}
+	})
 	c.store, err = artifact.Open(artifact.Config{Dir: filepath.Join(c.cfg.DataDir, "store"), Logger: c.cfg.Logger})
 	return err
 }
@@ -231,6 +251,8 @@ func (c *Control) Run(ctx context.Context) error {
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { c.sweep(ctx) })
 	sweeping.Go(func() { c.keys.run(ctx) })
+	sweeping.Go(func() { c.runRelays(ctx) })
+	sweeping.Go(func() { c.runActions(ctx) })
 	defer func() {
 		cancel(nil)
 		sweeping.Wait()
@@ -291,6 +313,9 @@ func (c *Control) Close() {
 	}
 	if c.system != nil {
 		c.system.Close()
+	}
+	if c.bus != nil {
+		c.bus.Close()
 	}
 	if c.listener != nil {
 		_ = c.listener.Close() // closed already when it was served

@@ -52,7 +52,8 @@ func (c *Control) openIdentity(ctx context.Context) error {
 	}
 	if c.secure {
 		host, _, _ := net.SplitHostPort(c.cfg.Listen) // CheckListen has split it already
-		c.listener = tls.NewListener(c.listener, identity.NewServerCertificate(authority, func() []string { return identity.Hosts(host) }, nil).Config())
+		c.serverTLS = identity.NewServerCertificate(authority, func() []string { return identity.Hosts(host) }, nil).Config()
+		c.listener = tls.NewListener(c.listener, c.serverTLS)
 	}
 	return nil
 }

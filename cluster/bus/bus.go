@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,8 +26,8 @@ type Bus struct {
 	embedded *embedded // nil: the server is external
 	nc       *nats.Conn
 	js       jetstream.JetStream
-	level    int // the API level of the server
-	replicas int
+	level    atomic.Int32 // the API level of the server; -1 while it is not known
+	replicas atomic.Int32
 
 	ensuring sync.Mutex // held by ensure
 
@@ -69,6 +70,7 @@ func Start(ctx context.Context, cfg Config) (_ *Bus, err error) {
 	if err != nil {
 		return nil, err
 	}
+	b.level.Store(-1)
 	if b.nc, err = nats.Connect(cfg.URL, options...); err != nil {
 		return nil, entropy.Errorf(entropy.CodeUnavailable, "connect to the bus at %s: %v", b.where(), err).
 			WithHint("is the server running, and are the credential and the CA its own?")
@@ -78,11 +80,11 @@ func Start(ctx context.Context, cfg Config) (_ *Bus, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("bus: %w", err)
 	}
-	if err := b.detect(ctx); err != nil {
-		return nil, err
-	}
-	if err := b.ensure(ctx); err != nil {
-		return nil, busError("make the streams", err)
+	if err := b.prepare(ctx); err != nil {
+		if !cfg.Patient || b.embedded != nil {
+			return nil, err
+		}
+		b.note(err)
 	}
 	b.working.Go(func() { b.watch(run) })
 	return b, nil
@@ -113,6 +115,9 @@ func (b *Bus) options() (options []nats.Option, err error) {
 		}
 		return append(options, nats.InProcessServer(b.embedded), nats.Nkey(public, key.Sign)), nil
 	}
+	if c.Patient {
+		options = append(options, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.ConnectHandler(func(*nats.Conn) { b.turnOver() }))
+	}
 	if c.RootCAs != nil {
 		options = append(options, nats.Secure(tlsConfig(c.RootCAs)))
 	}
@@ -131,6 +136,24 @@ func (b *Bus) options() (options []nats.Option, err error) {
 	return options, nil
 }
 
+// prepare finds out what the server can do, if it is not known, and makes what is
+// missing there.
+func (b *Bus) prepare(ctx context.Context) error {
+	if !b.nc.IsConnected() {
+		return entropy.Errorf(entropy.CodeUnavailable, "there is no connection to the bus at %s", b.where()).
+			WithHint("is the server running, and are the credential and the CA its own? it is tried again by itself; nothing is lost meanwhile")
+	}
+	if b.level.Load() < 0 {
+		if err := b.detect(ctx); err != nil {
+			return err
+		}
+	}
+	if err := b.ensure(ctx); err != nil {
+		return busError("make the streams", err)
+	}
+	return nil
+}
+
 // detect finds out what the server can do.
 func (b *Bus) detect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -139,17 +162,18 @@ func (b *Bus) detect(ctx context.Context) error {
 	if err != nil {
 		return busError("ask the server for its abilities", err)
 	}
-	b.level, b.replicas = info.API.Level, 1
+	replicas := 1
 	if b.embedded == nil {
-		b.replicas = b.cfg.Replicas
-		if b.replicas == 0 {
-			b.replicas = 1
+		if replicas = b.cfg.Replicas; replicas == 0 {
+			replicas = 1
 			if b.nc.ConnectedClusterName() != "" {
-				b.replicas = 3
+				replicas = 3
 			}
 		}
 	}
-	b.cfg.Logger.Info("bus open", "at", b.where(), "server", b.nc.ConnectedServerVersion(), "level", b.level, "replicas", b.replicas)
+	b.replicas.Store(int32(replicas))
+	b.level.Store(int32(info.API.Level))
+	b.cfg.Logger.Info("bus open", "at", b.where(), "server", b.nc.ConnectedServerVersion(), "level", info.API.Level, "replicas", replicas)
 	return nil
 }
 
@@ -181,9 +205,6 @@ func (b *Bus) current() <-chan struct{} {
 func (b *Bus) watch(ctx context.Context) {
 	tick := time.NewTicker(b.cfg.watchEvery)
 	defer tick.Stop()
-	if b.embedded == nil {
-		tick.Stop()
-	}
 	sick, next, wait := 0, time.Time{}, b.cfg.watchEvery
 	for turn := b.current(); ; {
 		select {
@@ -195,7 +216,10 @@ func (b *Bus) watch(ctx context.Context) {
 			continue
 		case <-tick.C:
 		}
-		err := b.embedded.health()
+		var err error
+		if b.embedded != nil {
+			err = b.embedded.health()
+		}
 		switch {
 		case err == nil && b.Problem() == nil:
 			sick, wait = 0, b.cfg.watchEvery
@@ -232,19 +256,15 @@ func (b *Bus) revive(why error) {
 func (b *Bus) mend(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	err := b.ensure(ctx)
-	if err != nil {
-		err = busError("make the streams", err)
-	}
-	b.note(err)
+	b.note(b.prepare(ctx))
 }
 
 func (b *Bus) note(err error) {
-	if err != nil {
-		b.cfg.Logger.Warn("the bus has a problem", "error", err)
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err != nil && (b.problem == nil || b.problem.Error() != err.Error()) {
+		b.cfg.Logger.Warn("the bus has a problem", "error", err)
+	}
 	b.problem = err
 }
 

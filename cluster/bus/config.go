@@ -44,6 +44,9 @@ type Config struct {
 	User, Password          string
 	// RootCAs are who may vouch for an external server; nil: the host's.
 	RootCAs *x509.CertPool
+	// Patient has Start return though an external server is not there, or does not let
+	// us in: it is tried again until it does, and [Bus.Health] says so.
+	Patient bool
 	// Replicas is how many servers of an external cluster keep each stream. 0 means
 	// 3 in a cluster, else 1. The embedded server is always one.
 	Replicas int

@@ -99,7 +99,7 @@ func (b *Bus) publishAll(ctx context.Context, messages []Message, after *uint64)
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	if len(messages) > 1 && b.level >= levelBatch && b.batches(messages[0].Subject) {
+	if len(messages) > 1 && b.level.Load() >= levelBatch && b.batches(messages[0].Subject) {
 		err = b.publishBatch(ctx, messages, after)
 		if !isDuplicateInBatch(err) {
 			return b.published(messages[0].Subject, err)
@@ -237,7 +237,7 @@ func (b *Bus) natsMsg(m Message) *nats.Msg {
 	if m.ID != "" {
 		msg.Header.Set(headerID, m.ID)
 	}
-	if m.TTL > 0 && b.level >= levelTTL { // whole seconds, and never too few
+	if m.TTL > 0 && b.level.Load() >= levelTTL { // whole seconds, and never too few
 		msg.Header.Set(headerTTL, strconv.FormatInt(int64((m.TTL+time.Second-1)/time.Second), 10))
 	}
 	return msg

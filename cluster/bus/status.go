@@ -37,7 +37,7 @@ type StreamStatus struct {
 func (b *Bus) Status(ctx context.Context) Status {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	s := Status{Embedded: b.embedded != nil, Level: b.level, Connected: b.nc.IsConnected(), MaxBytes: b.cfg.MaxStore, Address: b.cfg.URL}
+	s := Status{Embedded: b.embedded != nil, Level: int(b.level.Load()), Connected: b.nc.IsConnected(), MaxBytes: b.cfg.MaxStore, Address: b.cfg.URL}
 	if a := b.Addr(); a != nil {
 		s.Address = a.String()
 	}

@@ -90,19 +90,19 @@ const (
 
 func (b *Bus) streamConfig(s stream) jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
-		Name: s.name, Subjects: s.subjects, Storage: jetstream.FileStorage, Replicas: b.replicas,
+		Name: s.name, Subjects: s.subjects, Storage: jetstream.FileStorage, Replicas: int(b.replicas.Load()),
 		MaxAge: s.age, MaxBytes: b.cfg.MaxStore * s.share / 100, MaxMsgSize: -1, Discard: s.full, Duplicates: s.window,
 		AllowDirect: s.facts, Metadata: map[string]string{},
 	}
 	if s.work {
 		c.Retention = jetstream.WorkQueuePolicy
-		c.AllowMsgTTL = b.level >= levelTTL
+		c.AllowMsgTTL = b.level.Load() >= levelTTL
 	}
 	switch {
-	case b.level < levelBatch:
+	case b.level.Load() < levelBatch:
 	case s.synced:
 		c.AllowAtomicPublish = true
-	case b.replicas == 1:
+	case b.replicas.Load() == 1:
 		c.PersistMode = jetstream.AsyncPersistMode
 	}
 	return c
