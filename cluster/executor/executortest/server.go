@@ -143,3 +143,18 @@ func (s *Server) Waiting(command string) int {
 	info := c.CachedInfo()
 	return int(info.NumPending) + info.NumAckPending
 }
+
+// UntilSettled waits until no order of a command waits or is in hand.
+func (s *Server) UntilSettled(command string) {
+	s.tb.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(readyIn)
+	for s.Waiting(command) > 0 {
+		select {
+		case <-tick.C:
+		case <-limit:
+			s.tb.Fatalf("%d orders of %s are left", s.Waiting(command), command)
+		}
+	}
+}
