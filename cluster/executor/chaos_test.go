@@ -1,6 +1,7 @@
 package executor_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) {
 func child(name string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	fmt.Println("ready") // to be told to stop
 	e := executor.New(executor.Config{Name: name, URL: os.Getenv("EXECUTOR_URL"), User: name, Password: executortest.Password(name),
 		Spool: os.Getenv("EXECUTOR_SPOOL"), Resend: 20 * time.Millisecond, ResendMax: 200 * time.Millisecond})
 	e.Handle("effect", func(ctx context.Context, t *executor.Task) (any, error) {
@@ -91,8 +93,15 @@ func spawn(t *testing.T, c *executortest.Control, name, effects string) *process
 func (p *process) start() {
 	p.cmd = exec.Command(os.Args[0])
 	p.cmd.Env, p.cmd.Stderr = p.env, os.Stderr
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		p.t.Fatal(err)
+	}
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		p.t.Fatalf("%s said %q, %v", p.name, line, err)
 	}
 }
 
