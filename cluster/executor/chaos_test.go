@@ -206,7 +206,7 @@ func TestChaos(t *testing.T) {
 	draw := func(n int) int { mu.Lock(); defer mu.Unlock(); return rng.IntN(n) }
 
 	const executors, actions = 3, 120
-	conf := executortest.Config{Executors: map[string][]string{}, StartWithin: 2 * time.Second}
+	conf := executortest.Config{Executors: map[string][]string{}, StartWithin: 2 * time.Second, AckWait: time.Second}
 	for i := range executors {
 		conf.Executors[fmt.Sprintf("ops-%d", i)] = []string{"effect"}
 	}

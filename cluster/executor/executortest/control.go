@@ -25,6 +25,8 @@ type Config struct {
 	// StartWithin is the time from acceptance to start after which another attempt is
 	// issued; 0 means for ever.
 	StartWithin time.Duration
+	// AckWait is that of the consumers of orders; 0 means 30 s.
+	AckWait time.Duration
 }
 
 // Once is a verdict that is sent once, at once.
@@ -68,7 +70,7 @@ type Attempt struct {
 // Start starts a server and a control plane on it, until the test ends.
 func Start(tb testing.TB, conf Config) *Control {
 	tb.Helper()
-	c := &Control{Server: startServer(tb, conf.Executors), conf: conf, changed: make(chan struct{}), actions: map[entropy.ActionID]*Action{}}
+	c := &Control{Server: startServer(tb, conf), conf: conf, changed: make(chan struct{}), actions: map[entropy.ActionID]*Action{}}
 	for _, commands := range conf.Executors {
 		for _, command := range commands {
 			c.EnsureCommand(command)
