@@ -27,7 +27,7 @@ type Joined struct {
 
 // TokenSpec says what token to make.
 type TokenSpec struct {
-	Role Role   `json:"role"`           // RoleAdmin or RoleJoin
+	Role Role   `json:"role"`           // RoleAdmin, RoleJoin or one of the bus's
 	Note string `json:"note,omitempty"` // for people, up to MaxTokenNote bytes
 	// Uses is how many workers may join with it; 0 means any number. It is refused
 	// on a token of another role.
@@ -35,19 +35,33 @@ type TokenSpec struct {
 	// TTL is how long it is valid from now on, by the control plane's clock; 0 means
 	// for ever.
 	TTL Duration `json:"ttl,omitzero"`
+
+	// Of a token for the bus: the user's Name, which of an executor is required; the
+	// Commands that an executor may execute; and PublicKey, that of an nkey ("U…"),
+	// beside which the secret is a password.
+	Name      string   `json:"name,omitempty"`
+	Commands  []string `json:"commands,omitempty"`
+	PublicKey string   `json:"public_key,omitempty"`
 }
 
 // Limits of a [TokenSpec].
 const (
 	MaxTokenNote = 256
 	MaxTokenUses = 100_000
+	MaxCommands  = 100 // of an executor
 )
+
+// OnBus reports whether the role is one of the message bus, and of nothing else.
+func (r Role) OnBus() bool {
+	return r == RoleExecutor || r == RoleProducer || r == RoleSource || r == RoleViewer
+}
 
 // Validate reports what of the spec cannot be, as CodeInvalid.
 func (s *TokenSpec) Validate() error {
 	switch {
-	case s.Role != RoleAdmin && s.Role != RoleJoin:
-		return Errorf(CodeInvalid, "there are no tokens of role %.40q", string(s.Role)).WithHint("use admin, for people and programs, or join, for workers")
+	case s.Role != RoleAdmin && s.Role != RoleJoin && !s.Role.OnBus():
+		return Errorf(CodeInvalid, "there are no tokens of role %.40q", string(s.Role)).
+			WithHint("use admin, for people and programs, join, for workers, or executor, producer, source or viewer, for the bus")
 	case s.Uses < 0 || s.Uses > MaxTokenUses:
 		return Errorf(CodeInvalid, "uses is %d", s.Uses).WithHint("it is from 1 to %d; 0 means any number", MaxTokenUses)
 	case s.Uses > 0 && s.Role != RoleJoin:
@@ -56,6 +70,33 @@ func (s *TokenSpec) Validate() error {
 		return Errorf(CodeInvalid, "ttl is negative").WithHint("write it as in 1h30m; 0 means for ever")
 	case len(s.Note) > MaxTokenNote:
 		return Errorf(CodeInvalid, "the note has %d bytes, at most %d are allowed", len(s.Note), MaxTokenNote)
+	}
+	return s.validateBus()
+}
+
+// validateBus checks what is said of a user of the bus.
+func (s *TokenSpec) validateBus() error {
+	if !s.Role.OnBus() {
+		if s.Name != "" || len(s.Commands) > 0 || s.PublicKey != "" {
+			return Errorf(CodeInvalid, "only a token for the bus has a name, commands or a key").WithHint("leave them out, or use the role executor, producer, source or viewer")
+		}
+		return nil
+	}
+	if s.Name != "" || s.Role == RoleExecutor {
+		if ValidateCommand(s.Name) != nil {
+			return Errorf(CodeInvalid, "the name %.40q is not 1 to %d letters, digits, '_' and '-'", s.Name, MaxCommandName).WithHint("it becomes a part of a subject, as in actions.result.NAME")
+		}
+	}
+	if len(s.Commands) > MaxCommands || (len(s.Commands) > 0) != (s.Role == RoleExecutor) {
+		return Errorf(CodeInvalid, "an executor has 1 to %d commands, and nobody else has any", MaxCommands).WithHint("name them, as in --command restart_job")
+	}
+	for _, c := range s.Commands {
+		if err := ValidateCommand(c); err != nil {
+			return err
+		}
+	}
+	if s.PublicKey != "" && (len(s.PublicKey) != 56 || s.PublicKey[0] != 'U') {
+		return Errorf(CodeInvalid, "the public key is not that of an nkey for users").WithHint("it begins with U and has 56 characters; nk -gen user -pubout makes one")
 	}
 	return nil
 }
@@ -89,9 +130,11 @@ type TokenInfo struct {
 	Role      Role       `json:"role"`
 	State     TokenState `json:"state"`
 	Note      string     `json:"note"`
-	Uses      int        `json:"uses"`     // workers that joined with it
-	MaxUses   int        `json:"max_uses"` // 0: any number
-	Refused   int        `json:"refused"`  // attempts to use it for what it is not; counted at most once a minute
+	Name      string     `json:"name,omitempty"`     // of a user of the bus
+	Commands  []string   `json:"commands,omitempty"` // of an executor
+	Uses      int        `json:"uses"`               // workers that joined with it
+	MaxUses   int        `json:"max_uses"`           // 0: any number
+	Refused   int        `json:"refused"`            // attempts to use it for what it is not; counted at most once a minute
 	CreatedAt time.Time  `json:"created_at"`
 	CreatedBy string     `json:"created_by"`
 	ExpiresAt *time.Time `json:"expires_at"`

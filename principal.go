@@ -10,6 +10,12 @@ const (
 	RoleAdmin  Role = "admin"
 	RoleWorker Role = "worker"
 	RoleJoin   Role = "join" // may register a worker, nothing else
+
+	// On the bus only.
+	RoleExecutor Role = "executor" // carries out the actions of its commands
+	RoleProducer Role = "producer" // asks for actions
+	RoleSource   Role = "source"   // reports events from outside
+	RoleViewer   Role = "viewer"   // hears the facts
 )
 
 // Principal is who makes a call, by credential.

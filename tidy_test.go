@@ -23,6 +23,7 @@ const modulePath = "github.com/entropy-fabric/entropy"
 
 // owners says in which folder a heavy dependency may be imported.
 var owners = map[string][]string{
+	"github.com/minio":                    {"cluster/executor/builtin/s3"},
 	"github.com/asynkron/protoactor-go":   {"actors/es"},
 	"github.com/hashicorp/memberlist":     {"cluster"},
 	"github.com/nats-io":                  {"cluster/bus", "cluster/executor"},

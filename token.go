@@ -136,7 +136,7 @@ func (t *Token) State(now time.Time) TokenState {
 
 // Info returns the token as lists show it at now.
 func (t *Token) Info(now time.Time) TokenInfo {
-	info := TokenInfo{ID: t.ID, Role: t.Role, State: t.State(now), Note: t.Note, Uses: t.Uses, MaxUses: t.MaxUses, Refused: t.Refused,
+	info := TokenInfo{ID: t.ID, Role: t.Role, State: t.State(now), Note: t.Note, Name: t.Name, Commands: t.Commands, Uses: t.Uses, MaxUses: t.MaxUses, Refused: t.Refused,
 		CreatedAt: t.CreatedAt, CreatedBy: t.CreatedBy, ExpiresAt: t.ExpiresAt}
 	if t.Former != nil && !t.Revoked && now.Before(t.Former.Until) {
 		info.FormerUntil = &t.Former.Until

@@ -105,6 +105,12 @@ type Token struct {
 	Uses      int        `json:"uses,omitempty"`       // how many have
 	Refused   int        `json:"refused,omitempty"`    // see TokenRefused
 	Beacon    string     `json:"beacon,omitempty"`     // of a join token: its key in discovery, sealed by the control plane for itself
+
+	// Of a token for the bus: see [TokenSpec].
+	Name      string   `json:"name,omitempty"`
+	Commands  []string `json:"commands,omitempty"`
+	PublicKey string   `json:"public_key,omitempty"`
+
 	// Former is the secret that the newest rotation replaced; nil before the first.
 	Former *FormerSecret `json:"former,omitempty"`
 }

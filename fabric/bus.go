@@ -8,9 +8,11 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/cluster/bus"
+	"github.com/entropy-fabric/entropy/cluster/executor"
 	"github.com/entropy-fabric/entropy/persistence/outbox"
 )
 
@@ -20,11 +22,9 @@ type BusConfig struct {
 	// Off has no bus: nothing is published, and actions come by the API alone.
 	Off bool
 	// Listen is HOST:PORT of the embedded server. "" means the port 4222, or a free one
-	// if that is taken, on the API's host; and that it does not listen while there are
-	// no Users. It serves TLS where the API does.
+	// if that is taken, on the API's host. It serves TLS where the API does. Who has a
+	// token of one of the bus's roles may come.
 	Listen string
-	// Users says who may be on the embedded server. nil: nobody but this process.
-	Users bus.Users
 	// MaxStore bounds the embedded server's files, in bytes. 0 means 8 GiB.
 	MaxStore int64
 
@@ -51,14 +51,13 @@ func (c *Control) openBus(ctx context.Context) error {
 	if b.Off {
 		return nil
 	}
+	if err := c.cfg.Executors.register(executor.New(executor.Config{})); err != nil {
+		return err
+	}
 	cfg := bus.Config{
-		Name: c.journal.ClusterID(), Dir: c.dir.Join(busDir), Listen: b.Listen, TLS: c.serverTLS, Insecure: c.cfg.Insecure, Users: b.Users, MaxStore: b.MaxStore,
+		Name: c.journal.ClusterID(), Dir: c.dir.Join(busDir), Listen: b.Listen, TLS: c.serverTLS, Insecure: c.cfg.Insecure, Users: c.tokens, MaxStore: b.MaxStore,
 		URL: b.URL, CredsFile: b.CredsFile, NKeySeedFile: b.NKeySeedFile, Patient: true, Logger: c.cfg.Logger,
-		Rebuild: func() {
-			if r := c.relay.Load(); r != nil {
-				r.Audit()
-			}
-		},
+		Rebuild: c.reissue,
 	}
 	var err error
 	if b.CAFile != "" {
@@ -69,19 +68,52 @@ func (c *Control) openBus(ctx context.Context) error {
 	if c.bus, err = c.startBus(ctx, cfg); err != nil {
 		return err
 	}
-	relay, err := outbox.New(outbox.Config{
-		Name: "bus", Source: c.journal, Sink: bus.NewSink(c.bus, c.journal.Epoch()), Cursor: c.dir.Join(cursorDir, "bus"), Logger: c.cfg.Logger,
-	})
+	c.tokens.shutOut = func(name string) { c.bus.Revoke(bus.Credential{Name: name}) }
+	c.tokens.letIn = c.ensureCommands
+	c.ensureCommands(ctx, c.tokens.commands())
+	return c.addRelay("bus", bus.NewSink(c.bus, c.journal.Epoch()))
+}
+
+// ensureCommands makes the queues of commands: executors bind to what is there.
+func (c *Control) ensureCommands(ctx context.Context, commands []string) {
+	for _, command := range commands {
+		if err := c.bus.EnsureCommand(ctx, command); err != nil {
+			c.cfg.Logger.Warn("make the queue of a command; it is made with its first order", "command", command, "error", err)
+		}
+	}
+}
+
+// addRelay makes a relay of the journal to a sink; runRelays runs it.
+func (c *Control) addRelay(name string, sink outbox.Sink) error {
+	relay, err := outbox.New(outbox.Config{Name: name, Source: c.journal, Sink: sink, Cursor: c.dir.Join(cursorDir, name), Logger: c.cfg.Logger})
 	if err != nil {
 		return err
 	}
-	c.relay.Store(relay)
+	c.relaying.Lock()
+	defer c.relaying.Unlock()
+	c.relays = append(c.relays, relay)
 	return nil
+}
+
+// eachRelay calls f, which is quick, with every relay.
+func (c *Control) eachRelay(f func(*outbox.Relay)) {
+	c.relaying.RLock()
+	defer c.relaying.RUnlock()
+	for _, r := range c.relays {
+		f(r)
+	}
+}
+
+// runRelays relays the journal to its sinks until ctx ends.
+func (c *Control) runRelays(ctx context.Context) {
+	var running sync.WaitGroup
+	c.eachRelay(func(r *outbox.Relay) { running.Go(func() { r.Run(ctx) }) })
+	running.Wait()
 }
 
 // startBus listens where it was told to, or where there is room.
 func (c *Control) startBus(ctx context.Context, cfg bus.Config) (*bus.Bus, error) {
-	if cfg.Listen != "" || cfg.Users == nil || cfg.URL != "" {
+	if cfg.Listen != "" || cfg.URL != "" {
 		return bus.Start(ctx, cfg)
 	}
 	host := c.listener.Addr().(*net.TCPAddr).IP.String()
@@ -135,20 +167,17 @@ func (b *BusConfig) Validate() error {
 // Bus returns the control plane's bus; nil when it has none.
 func (c *Control) Bus() *bus.Bus { return c.bus }
 
-// Outbox returns how far the journal is published; ok is false when there is no bus.
-func (c *Control) Outbox() (stats outbox.Stats, ok bool) {
-	r := c.relay.Load()
-	if r == nil {
-		return stats, false
-	}
-	return r.Stats(), true
+// Outbox returns how far the journal is relayed to each of its sinks.
+func (c *Control) Outbox() (stats []outbox.Stats) {
+	c.eachRelay(func(r *outbox.Relay) { stats = append(stats, r.Stats()) })
+	return stats
 }
 
-// busAddress says for people where the bus is.
-func (c *Control) busAddress() string {
+// BusURL says where the bus is, for people and for clients of NATS: "" when there is none.
+func (c *Control) BusURL() string {
 	switch {
 	case c.bus == nil:
-		return "none"
+		return ""
 	case c.cfg.Bus.URL != "":
 		return c.cfg.Bus.URL
 	case c.bus.Addr() == nil:

@@ -56,6 +56,9 @@ type ControlConfig struct {
 	// Normalize is the rules by which events from outside become the envelope; the
 	// zero value takes what is in it already. Its HashKey is made at the first start.
 	Normalize ingest.Config
+	// Executors says what the control plane executes itself, beside commands about
+	// its own jobs and workers.
+	Executors ExecutorConfig
 
 	Version string
 	Logger  *slog.Logger // nil discards
@@ -82,10 +85,15 @@ type Control struct {
 	journal *journal.Journal
 	store   *artifact.Store
 	system  *actors.System
-	ledger  *ledgerdb.Ledger
-	inbox   *ingest.Inbox
-	auth    *identity.Authenticator
-	server  *api.Server
+	running atomic.Pointer[actors.System] // as system, for those who may come before it
+
+	relaying sync.RWMutex
+	relays   []*outbox.Relay // of the journal, each to a sink
+
+	ledger *ledgerdb.Ledger
+	inbox  *ingest.Inbox
+	auth   *identity.Authenticator
+	server *api.Server
 
 	overtaken chan uint64 // has the higher epoch that was seen
 	listener  net.Listener
@@ -98,8 +106,7 @@ type Control struct {
 	members  *cluster.Membership // nil: no gossip
 	answerer *discovery.Answerer // nil: workers are told the address
 
-	bus   *bus.Bus                     // nil: there is none
-	relay atomic.Pointer[outbox.Relay] // of the journal to the bus
+	bus *bus.Bus // nil: there is none
 }
 
 // OpenControl locks the data directory, recovers what the journal holds and
@@ -158,6 +165,7 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 	if err != nil {
 		return nil, err
 	}
+	c.running.Store(c.system)
 	if err = c.openLedger(ctx); err != nil {
 		return nil, err
 	}
@@ -180,11 +188,7 @@ func (c *Control) openStorage(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c.journal.Tap(func([]entropy.Change) {
-		if r := c.relay.Load(); r != nil {
-			r.Wake()
-		}
-	})
+	c.journal.Tap(func([]entropy.Change) { c.eachRelay((*outbox.Relay).Wake) })
 	c.store, err = artifact.Open(artifact.Config{Dir: filepath.Join(c.cfg.DataDir, "store"), Logger: c.cfg.Logger})
 	return err
 }

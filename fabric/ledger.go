@@ -36,8 +36,22 @@ func (c *Control) openLedger(ctx context.Context) error {
 		return err
 	}
 	c.inbox = ingest.NewInbox(normalizer, c.ledger, time.Now)
-	return nil
+	return c.addRelay("ledger", ledgerSink{c.ledger, c.journal.Epoch()})
 }
+
+// ledgerSink gives the ledger what the journal has. It implements [outbox.Sink].
+type ledgerSink struct {
+	ledger *ledgerdb.Ledger
+	epoch  uint64
+}
+
+// Deliver implements [outbox.Sink].
+func (s ledgerSink) Deliver(ctx context.Context, events []entropy.Event) error {
+	return s.ledger.Relay(ctx, time.Now(), events, entropy.Position{Epoch: s.epoch, Seq: events[len(events)-1].Seq})
+}
+
+// Last implements [outbox.Sink].
+func (s ledgerSink) Last(ctx context.Context) (entropy.Position, error) { return s.ledger.Relayed(ctx) }
 
 // hashKey reads the key of the hashes of personal data, or makes it.
 func hashKey(path string) ([]byte, error) {

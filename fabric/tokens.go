@@ -38,6 +38,8 @@ type keyring struct {
 	sealer  *identity.Sealer // of what the journal may hold, and nobody else may read
 	now     func() time.Time
 	logger  *slog.Logger
+	shutOut func(name string)                            // ends the connections of a user of the bus; nil: there is no bus
+	letIn   func(ctx context.Context, commands []string) // makes the queues of a new executor's commands
 
 	mu       sync.Mutex // held while a change is journaled: tokens change seldom
 	tokens   map[string]*entropy.Token
@@ -187,6 +189,14 @@ func (k *keyring) record(ctx context.Context, changes ...entropy.Change) error {
 
 // Create implements [api.Tokens].
 func (k *keyring) Create(ctx context.Context, spec entropy.TokenSpec) (entropy.CreatedToken, error) {
+	t, err := k.create(ctx, spec)
+	if err == nil && k.letIn != nil {
+		k.letIn(ctx, t.Commands)
+	}
+	return t, err
+}
+
+func (k *keyring) create(ctx context.Context, spec entropy.TokenSpec) (entropy.CreatedToken, error) {
 	if err := spec.Validate(); err != nil {
 		return entropy.CreatedToken{}, err
 	}
@@ -201,6 +211,9 @@ func (k *keyring) Create(ctx context.Context, spec entropy.TokenSpec) (entropy.C
 		return entropy.CreatedToken{}, entropy.Errorf(entropy.CodeOverloaded, "there are %d tokens already", maxTokens).
 			WithHint("entropy token ls shows them; revoke those that nobody needs")
 	}
+	if err := k.enlist(&t, spec, now); err != nil {
+		return entropy.CreatedToken{}, err
+	}
 	t.CreatedAt, t.CreatedBy, t.Note, t.MaxUses = now, entropy.PrincipalFrom(ctx).String(), spec.Note, spec.Uses
 	if spec.TTL > 0 {
 		expires := now.Add(spec.TTL.D())
@@ -209,7 +222,7 @@ func (k *keyring) Create(ctx context.Context, spec entropy.TokenSpec) (entropy.C
 	if err := k.add(ctx, t); err != nil {
 		return entropy.CreatedToken{}, err
 	}
-	return entropy.CreatedToken{TokenInfo: t.Info(now), Token: k.ticket(secret)}, nil
+	return entropy.CreatedToken{TokenInfo: t.Info(now), Token: k.text(&t, secret)}, nil
 }
 
 // active counts the tokens of a role, or of any, that are good for something.
@@ -245,6 +258,14 @@ func (k *keyring) List(context.Context) ([]entropy.TokenInfo, error) {
 // Revoke implements [api.Tokens]. The last admin token stays: without one nobody
 // could make another but by a restart.
 func (k *keyring) Revoke(ctx context.Context, id string) (entropy.TokenInfo, error) {
+	info, err := k.revoke(ctx, id)
+	if err == nil && info.Role.OnBus() && k.shutOut != nil {
+		k.shutOut(info.Name) // without the lock: the bus asks who a user is
+	}
+	return info, err
+}
+
+func (k *keyring) revoke(ctx context.Context, id string) (entropy.TokenInfo, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	t, now := k.tokens[id], k.now()

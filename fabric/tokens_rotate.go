@@ -35,7 +35,7 @@ func (k *keyring) Rotate(ctx context.Context, id string, r entropy.TokenRotation
 		return entropy.CreatedToken{}, err
 	}
 	k.rewrite(t, k.ticket(secret))
-	return entropy.CreatedToken{TokenInfo: k.tokens[id].Info(now), Token: k.ticket(secret)}, nil
+	return entropy.CreatedToken{TokenInfo: k.tokens[id].Info(now), Token: k.text(t, secret)}, nil
 }
 
 // rotatable says why a token cannot be given a new secret.

@@ -88,8 +88,9 @@ func (a *authenticator) identify(c server.ClientAuthentication) (Credential, boo
 		return Credential{}, false
 	}
 	cred, ok := a.find(o.Username)
-	same := subtle.ConstantTimeCompare([]byte(HashPassword(o.Password)), []byte(cred.PasswordHash)) == 1
-	return cred, ok && same && cred.PasswordHash != "" && cred.Name == o.Username
+	shown := []byte(HashPassword(o.Password))
+	same := subtle.ConstantTimeCompare(shown, []byte(cred.PasswordHash)) | subtle.ConstantTimeCompare(shown, []byte(cred.FormerHash))
+	return cred, ok && same == 1 && cred.PasswordHash != "" && cred.Name == o.Username
 }
 
 // find returns a credential that is good at this time. The control plane's name is

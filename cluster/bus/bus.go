@@ -293,6 +293,10 @@ func (b *Bus) Addr() net.Addr {
 	return b.embedded.addr()
 }
 
+// Conn returns the control plane's connection, for what runs in its process. The
+// bus keeps and closes it.
+func (b *Bus) Conn() *nats.Conn { return b.nc }
+
 // Close ends the connection and the embedded server. What was published and not
 // acknowledged may or may not have happened.
 func (b *Bus) Close() {

@@ -31,6 +31,9 @@ type Credential struct {
 	// PasswordHash is [HashPassword] of the password; "" when it has none. A password
 	// is a random secret, so that it needs no slow hash.
 	PasswordHash string
+	// FormerHash is that of a password that was replaced and is good for a while yet;
+	// Users leaves it out when it is not any more.
+	FormerHash string
 	// PublicKey is the public half of an nkey, "U…"; "" when it has none.
 	PublicKey string
 	// ExpiresAt ends the credential and its connections; zero: never.

@@ -39,8 +39,9 @@ func (a *attempt) end(why error) {
 	}
 }
 
-// take carries out one order, from its arrival to its spooled result.
-func (r *run) take(h *handler, msg jetstream.Msg) {
+// take carries out one order, from its arrival to its spooled result;
+// wait is how long NATS waits for its ACK, or for a word that it is in hand.
+func (r *run) take(h *handler, msg jetstream.Msg, wait time.Duration) {
 	arrived := time.Now()
 	rec, err := decode(msg.Data(), h.command)
 	if err != nil {
@@ -54,7 +55,10 @@ func (r *run) take(h *handler, msg jetstream.Msg) {
 		return
 	}
 	defer r.drop(a)
-	if !r.bind(a, msg, arrived.Add(time.Duration(rec.Order.RemainingMS)*time.Millisecond)) {
+	if wait <= 0 {
+		wait = ackWait
+	}
+	if !r.bind(a, msg, wait, arrived.Add(time.Duration(rec.Order.RemainingMS)*time.Millisecond)) {
 		return
 	}
 	result := r.carryOut(a)
@@ -100,11 +104,11 @@ func (r *run) drop(a *attempt) {
 // and tells NATS that the order is in hand meanwhile. False: it is not. An
 // executor that stops still waits for the answer, for the grace: it may be bound
 // already, and nobody else could then carry the attempt out.
-func (r *run) bind(a *attempt, msg jetstream.Msg, deadline time.Time) bool {
+func (r *run) bind(a *attempt, msg jetstream.Msg, wait time.Duration, deadline time.Time) bool {
 	asking, done := context.WithDeadlineCause(r.work, deadline, errTimeout)
 	defer done()
 	go func() {
-		tick := time.NewTicker(ackWait / 3)
+		tick := time.NewTicker(max(wait/3, 10*time.Millisecond))
 		defer tick.Stop()
 		for {
 			select {

@@ -78,9 +78,7 @@ func TestLifeOfAnAction(t *testing.T) {
 	if want := []string{"action.accepted", "action.started", "action.succeeded"}; !slices.Equal(a.Attempts[0].Story, want) {
 		t.Errorf("the story is %v, want %v", a.Attempts[0].Story, want)
 	}
-	if n := c.Waiting("restart_job"); n != 0 {
-		t.Errorf("%d orders are left", n)
-	}
+	c.UntilSettled("restart_job")
 }
 
 // proves A-3: what a handler's error says about another attempt reaches the
@@ -210,11 +208,11 @@ func TestTimeout(t *testing.T) {
 // given up, is not carried out, and the control plane is told.
 func TestTTL(t *testing.T) {
 	conf := one("ops-1", "noop")
-	conf.Verdict = func(ev *entropy.Event, _ entropy.ActionVerdict) int {
+	conf.Verdict = func(ev *entropy.Event, _ entropy.ActionVerdict) []time.Duration {
 		if ev.Type == entropy.ActionAcceptedType {
-			return 0
+			return nil
 		}
-		return 1
+		return executortest.Once()
 	}
 	c := executortest.Start(t, conf)
 	e := executor.New(config(c, "ops-1"))
@@ -228,9 +226,7 @@ func TestTTL(t *testing.T) {
 	if a := c.Done(c.Issue(o, 1)); a.Last.Kind != executor.KindExpired {
 		t.Errorf("got %+v", a.Last)
 	}
-	if n := c.Waiting("noop"); n != 0 {
-		t.Errorf("%d orders are left", n)
-	}
+	c.UntilSettled("noop")
 }
 
 // proves A-7: a dry run reaches only handlers that know what it is.

@@ -16,7 +16,7 @@ import (
 const (
 	ordersStream = "ACTIONS_ORDERS"
 	pullFor      = 30 * time.Second // how long one pull waits at the server
-	ackWait      = 30 * time.Second // of the shared consumers; see docs/PROTOCOL.md
+	ackWait      = 30 * time.Second // of the shared consumers, if they do not say; see docs/PROTOCOL.md
 	callTimeout  = 5 * time.Second
 	maxKind      = 64 // bytes
 )
@@ -57,9 +57,10 @@ func (r *run) pull(ctx context.Context, h *handler) {
 			msg.Nak()
 		default:
 			pause = 0
+			wait := consumer.CachedInfo().Config.AckWait
 			r.hand.Go(func() {
 				defer r.slots.give()
-				r.take(h, msg)
+				r.take(h, msg, wait)
 			})
 		}
 	}

@@ -85,7 +85,7 @@ func compose(role entropy.Role, id string) (string, error) {
 }
 
 func knownRole(r entropy.Role) bool {
-	return r == entropy.RoleAdmin || r == entropy.RoleWorker || r == entropy.RoleJoin
+	return r.OnBus() || r == entropy.RoleAdmin || r == entropy.RoleWorker || r == entropy.RoleJoin
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

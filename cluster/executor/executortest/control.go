@@ -19,9 +19,18 @@ type Config struct {
 	// Executors by name, with the commands that each may carry out.
 	Executors map[string][]string
 	// Verdict is called with each report that arrives and the verdict on it, and
-	// returns how often to send it: 0 loses it. Nil means once. It may block.
-	Verdict func(report *entropy.Event, v entropy.ActionVerdict) int
+	// returns after which time to send it, for each time that it is sent: nothing
+	// loses it. Nil means once, at once. It is called from several goroutines.
+	Verdict func(report *entropy.Event, v entropy.ActionVerdict) []time.Duration
+	// StartWithin is the time from acceptance to start after which another attempt is
+	// issued; 0 means for ever.
+	StartWithin time.Duration
+	// AckWait is that of the consumers of orders; 0 means 30 s.
+	AckWait time.Duration
 }
+
+// Once is a verdict that is sent once, at once.
+func Once() []time.Duration { return []time.Duration{0} }
 
 // Control plays the control plane.
 type Control struct {
@@ -40,6 +49,7 @@ type Action struct {
 	Attempts []*Attempt
 	Last     entropy.ActionReport // the one that ended it
 	Cancel   bool                 // it was asked to end
+	Ends     int                  // reports that were taken as its end
 
 	max int
 	req entropy.ActionOrder
@@ -52,14 +62,15 @@ type Attempt struct {
 	Story    []string // the event types that were reported, each report once, as they came
 	Progress []entropy.ActionReport
 
-	seen   map[string]entropy.ActionVerdict // by report
-	issued time.Time
+	seen    map[string]entropy.ActionVerdict // by report
+	issued  time.Time
+	started bool
 }
 
 // Start starts a server and a control plane on it, until the test ends.
 func Start(tb testing.TB, conf Config) *Control {
 	tb.Helper()
-	c := &Control{Server: startServer(tb, conf.Executors), conf: conf, changed: make(chan struct{}), actions: map[entropy.ActionID]*Action{}}
+	c := &Control{Server: startServer(tb, conf), conf: conf, changed: make(chan struct{}), actions: map[entropy.ActionID]*Action{}}
 	for _, commands := range conf.Executors {
 		for _, command := range commands {
 			c.EnsureCommand(command)
@@ -194,12 +205,17 @@ func (c *Control) report(msg jetstream.Msg) {
 	close(c.changed)
 	c.changed = make(chan struct{})
 	c.mu.Unlock()
-	n := 1
+	after := Once()
 	if c.conf.Verdict != nil {
-		n = c.conf.Verdict(&ev, v)
+		after = c.conf.Verdict(&ev, v)
 	}
-	for range n {
-		c.nc.Publish("actions.verdict."+rep.Executor, mustJSON(v))
+	say := func() { c.nc.Publish("actions.verdict."+rep.Executor, mustJSON(v)) }
+	for _, d := range after {
+		if d == 0 {
+			say()
+		} else {
+			time.AfterFunc(d, say)
+		}
 	}
 	if again != nil {
 		c.send(*again)
@@ -234,11 +250,17 @@ func (c *Control) judge(ev *entropy.Event, rep entropy.ActionReport) (v entropy.
 	case entropy.ActionAcceptedType:
 		late := time.Since(t.issued) > time.Duration(a.req.RemainingMS)*time.Millisecond
 		if current && !late && (t.Executor == "" || t.Executor == rep.Executor) {
-			t.Executor, a.State, v.Verdict = rep.Executor, entropy.ActionAccepted, entropy.ReportAccepted
+			if t.Executor == "" && c.conf.StartWithin > 0 {
+				time.AfterFunc(c.conf.StartWithin, func() { c.notStarted(a, t) })
+			}
+			t.Executor, v.Verdict = rep.Executor, entropy.ReportAccepted
+			if !t.started {
+				a.State = entropy.ActionAccepted
+			}
 		}
 	case entropy.ActionStartedType, entropy.ActionProgressType:
 		if current && t.Executor == rep.Executor {
-			a.State, v.Verdict = entropy.ActionStarted, entropy.ReportAccepted
+			a.State, t.started, v.Verdict = entropy.ActionStarted, true, entropy.ReportAccepted
 		}
 	default:
 		again = c.result(a, t, ev, rep, current, &v)
@@ -253,6 +275,7 @@ func (c *Control) result(a *Action, t *Attempt, ev *entropy.Event, rep entropy.A
 		return nil
 	}
 	v.Verdict, a.Last = entropy.ReportAccepted, rep
+	t.started = true
 	switch {
 	case ev.Type == entropy.ActionSucceededType:
 		a.State = entropy.ActionSucceeded
@@ -265,6 +288,7 @@ func (c *Control) result(a *Action, t *Attempt, ev *entropy.Event, rep entropy.A
 	default:
 		a.State = entropy.ActionFailed
 	}
+	a.Ends++
 	return nil
 }
 
@@ -306,6 +330,18 @@ func (c *Control) Until(id entropy.ActionID, what string, ok func(a Action) bool
 func (c *Control) Done(id entropy.ActionID) Action {
 	c.tb.Helper()
 	return c.Until(id, "ended", func(a Action) bool { return a.State.Terminal() })
+}
+
+// notStarted gives up an attempt that was accepted and not begun.
+func (c *Control) notStarted(a *Action, t *Attempt) {
+	c.mu.Lock()
+	if t.started || a.State.Terminal() || a.Attempts[len(a.Attempts)-1] != t {
+		c.mu.Unlock()
+		return
+	}
+	m := c.next(a)
+	c.mu.Unlock()
+	c.send(m)
 }
 
 func story(a Action) string {

@@ -8,6 +8,7 @@
 package executortest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -34,17 +35,19 @@ type Server struct {
 	srv  *server.Server
 	nc   *nats.Conn // of the control plane
 	js   jetstream.JetStream
+
+	ackWait time.Duration
 }
 
 // startServer starts a server for executors by name with the commands that each
 // may carry out, and makes the streams.
-func startServer(tb testing.TB, executors map[string][]string) *Server {
+func startServer(tb testing.TB, conf Config) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, opts: server.Options{ServerName: "executortest", Host: "127.0.0.1", Port: server.RANDOM_PORT,
+	s := &Server{tb: tb, ackWait: cmp.Or(conf.AckWait, 30*time.Second), opts: server.Options{ServerName: "executortest", Host: "127.0.0.1", Port: server.RANDOM_PORT,
 		NoSigs: true, NoLog: true, JetStream: true, StoreDir: tb.TempDir(), JetStreamMaxStore: 1 << 30, JetStreamMaxMemory: 64 << 20,
 		DisableJetStreamBanner: true}}
 	s.opts.Users = []*server.User{{Username: "control", Password: Password("control")}}
-	for name, commands := range executors {
+	for name, commands := range conf.Executors {
 		s.opts.Users = append(s.opts.Users, &server.User{Username: name, Password: Password(name), Permissions: Permissions(name, commands...)})
 	}
 	s.Start()
@@ -127,7 +130,7 @@ func (s *Server) connect() {
 func (s *Server) EnsureCommand(command string) {
 	s.tb.Helper()
 	_, err := s.js.CreateOrUpdateConsumer(context.Background(), orders, jetstream.ConsumerConfig{Durable: "exec-" + command,
-		FilterSubject: "actions.requested." + command, AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second})
+		FilterSubject: "actions.requested." + command, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.ackWait})
 	if err != nil {
 		s.tb.Fatalf("make the consumer of %s: %v", command, err)
 	}
@@ -142,4 +145,19 @@ func (s *Server) Waiting(command string) int {
 	}
 	info := c.CachedInfo()
 	return int(info.NumPending) + info.NumAckPending
+}
+
+// UntilSettled waits until no order of a command waits or is in hand.
+func (s *Server) UntilSettled(command string) {
+	s.tb.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(readyIn)
+	for s.Waiting(command) > 0 {
+		select {
+		case <-tick.C:
+		case <-limit:
+			s.tb.Fatalf("%d orders of %s are left", s.Waiting(command), command)
+		}
+	}
 }

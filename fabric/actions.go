@@ -1,0 +1,137 @@
+package fabric
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/action"
+	"github.com/entropy-fabric/entropy/cluster/bus"
+	"github.com/entropy-fabric/entropy/persistence/outbox"
+)
+
+// orders issues what is to be carried out over the bus. It implements
+// [action.Orders].
+type orders struct{ bus *bus.Bus }
+
+// orders returns who issues orders; nil when there is no bus.
+func (c *Control) orders() action.Orders {
+	if c.bus == nil {
+		return nil
+	}
+	return orders{c.bus}
+}
+
+// orderKept is how long an order stays on the bus after nobody may begin it any
+// more: its executors then need not hear that it is too late.
+const orderKept = time.Minute
+
+// Issue implements [action.Orders]. The attempt's ID names the message, so that one
+// that is issued again while it is there is not stored twice.
+func (o orders) Issue(ctx context.Context, order entropy.ActionOrder, envelope entropy.Event) error {
+	if err := o.bus.EnsureCommand(ctx, order.Command); err != nil {
+		return err
+	}
+	data, err := json.Marshal(&envelope)
+	if err != nil {
+		return fmt.Errorf("encode the order of action %s: %w", order.ActionID, err)
+	}
+	return o.bus.PublishMessage(ctx, bus.Message{Subject: bus.SubjectRequested + "." + order.Command, ID: string(order.AttemptID), Data: data,
+		TTL: time.Duration(order.RemainingMS)*time.Millisecond + orderKept})
+}
+
+// reissue has the facts checked, and the orders issued again that nobody has
+// accepted: the bus has lost some, or its store was wiped.
+func (c *Control) reissue() {
+	c.eachRelay((*outbox.Relay).Audit)
+	if s := c.running.Load(); s != nil {
+		if err := s.ReissueActions(); err != nil {
+			c.cfg.Logger.Warn("issue orders again", "error", err)
+		}
+	}
+}
+
+// The names of the control plane's consumers, in its streams.
+const (
+	controlDurable = "control"
+	inboxDurable   = "inbox"
+)
+
+// reporters is how many reports are judged at once: each waits for a commit, and a
+// commit takes all that wait.
+const reporters = 64
+
+// runActions takes requests and reports off the bus until ctx ends, and carries out
+// the commands that the control plane executes itself.
+func (c *Control) runActions(ctx context.Context) {
+	if c.bus == nil {
+		return
+	}
+	var working sync.WaitGroup
+	defer working.Wait()
+	consume := func(stream, durable string, h bus.Handler, options ...bus.ConsumeOption) {
+		working.Go(func() {
+			if err := c.bus.Consume(ctx, stream, durable, "", h, options...); err != nil {
+				c.cfg.Logger.Error("consume from the bus", "stream", stream, "error", err)
+			}
+		})
+	}
+	consume(bus.StreamRequested, controlDurable, c.takeRequest)
+	byAction := bus.Parallel(reporters, reportKey)
+	consume(bus.StreamReportsProgress, controlDurable, c.takeReport, byAction)
+	consume(bus.StreamReportsResult, controlDurable, c.takeReport, byAction)
+	consume(bus.StreamEventsIn, inboxDurable, c.takeEvent)
+	working.Go(func() { c.execute(ctx) })
+}
+
+// reportKey keeps the reports of one action in order.
+func reportKey(m bus.Message) string {
+	var e struct {
+		Attrs struct {
+			ActionID string `json:"action_id"`
+		} `json:"attrs"`
+	}
+	_ = json.Unmarshal(m.Data, &e) // what is no report has no order
+	return e.Attrs.ActionID
+}
+
+// takeRequest records what a producer asks for.
+func (c *Control) takeRequest(ctx context.Context, m bus.Message) bus.Disposition {
+	ctx = entropy.WithPrincipal(ctx, entropy.Principal{Role: entropy.RoleProducer, Name: "bus"})
+	if err := c.system.TakeActionRequest(ctx, m.Subject, entropy.ActionRequest{Envelope: m.Data, StoredAt: m.Stored}); err != nil {
+		return bus.Later(0)
+	}
+	return bus.Ack()
+}
+
+// takeReport judges what an executor says, and answers it.
+func (c *Control) takeReport(ctx context.Context, m bus.Message) bus.Disposition {
+	executor := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+	v, err := c.system.TakeActionReport(ctx, m.Subject, executor, m.Data)
+	if err != nil {
+		return bus.Later(0)
+	}
+	if v == nil {
+		return bus.Ack()
+	}
+	data, err := json.Marshal(v)
+	if err == nil {
+		err = c.bus.Tell(bus.SubjectVerdict+"."+executor, data)
+	}
+	if err != nil { // it repeats what it was not answered
+		c.cfg.Logger.Debug("answer an executor", "executor", executor, "error", err)
+	}
+	return bus.Ack()
+}
+
+// takeEvent takes an event from outside into the ledger.
+func (c *Control) takeEvent(ctx context.Context, m bus.Message) bus.Disposition {
+	if _, err := c.inbox.Take(ctx, "nats:"+m.Subject, []json.RawMessage{m.Data}); err != nil {
+		return bus.Later(0)
+	}
+	return bus.Ack()
+}
