@@ -175,7 +175,7 @@ func TestLifecycleDoc(t *testing.T) {
 
 <!-- Generated from the tables in the code. Do not edit: go test -run '^TestLifecycleDoc$' -update . -->
 
-Which event may follow which state, of a job and of a worker. Every pair that is not here is refused.
+Which event may follow which state, of a job, of a worker and of an action. Every pair that is not here is refused.
 
 ## Job
 
@@ -207,6 +207,13 @@ Beside the envelope, in ` + "`attrs`" + `. What is in parentheses is there only 
 		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", orDash(string(x.From)), x.Event, x.To, x.Note)
 	}
 	b.WriteString("\nDraining and quarantined are flags beside the state. Only `worker.resumed` clears them.\n")
+	b.WriteString("\n## Action\n\n")
+	writeActionDiagram(&b)
+	b.WriteString("\n| from | event | to | note |\n|---|---|---|---|\n")
+	for _, x := range entropy.ActionTransitions {
+		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", orDash(string(x.From)), x.Event, x.To, x.Note)
+	}
+	b.WriteString("\n`cancel_requested` is a flag here, too. What executors say of their progress is no event: it is kept in memory.\n")
 	golden(t, "docs/LIFECYCLE.md", []byte(b.String()))
 }
 
@@ -262,6 +269,16 @@ func writeWorkerDiagram(b *strings.Builder) {
 	var e edges
 	for _, x := range entropy.WorkerTransitions {
 		if string(x.From) != string(x.To) || x.Event == entropy.WorkerRegistered {
+			e.add(string(x.From), string(x.To), x.Event)
+		}
+	}
+	e.write(b)
+}
+
+func writeActionDiagram(b *strings.Builder) {
+	var e edges
+	for _, x := range entropy.ActionTransitions {
+		if x.From != x.To {
 			e.add(string(x.From), string(x.To), x.Event)
 		}
 	}

@@ -1,6 +1,7 @@
 package entropy_test
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -68,7 +69,7 @@ func TestTokenLife(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if *replayed != *c.State.(*entropy.Token) {
+		if !reflect.DeepEqual(replayed, c.State) {
 			t.Fatalf("a replay gives %+v, the change %+v", replayed, c.State)
 		}
 		return c.State.(*entropy.Token)
@@ -92,7 +93,7 @@ func TestTokenLife(t *testing.T) {
 		t.Errorf("%+v, version %d", info, tok.Version)
 	}
 	for _, e := range []entropy.Event{{Type: entropy.TokenCreated, Attrs: []byte("{}")}, {Type: "token.sold"}} {
-		if before := *tok; tok.Apply(e) == nil || *tok != before {
+		if before := *tok; tok.Apply(e) == nil || !reflect.DeepEqual(*tok, before) {
 			t.Errorf("%s is applied", e.Type)
 		}
 	}

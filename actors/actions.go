@@ -29,7 +29,9 @@ func (s *System) spawnActions() (err error) {
 	return err
 }
 
-func (s *System) commandPolicy(name string) entropy.CommandPolicy { return s.policy.Load().Command(name) }
+func (s *System) commandPolicy(name string) entropy.CommandPolicy {
+	return s.policy.Load().Command(name)
+}
 
 // openStates are those of actions that have not ended.
 var openStates = []entropy.ActionState{entropy.ActionRequested, entropy.ActionAwaiting, entropy.ActionAccepted, entropy.ActionStarted, entropy.ActionRetrying}

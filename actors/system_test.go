@@ -20,6 +20,7 @@ type lab struct {
 	journal *memory
 	parts   *parts
 	sys     *actors.System
+	desk    *desk            // where the orders of actions go; nil: nowhere
 	now     func() time.Time // the wall clock; nil means the bubble's
 }
 
@@ -27,8 +28,15 @@ type lab struct {
 // heartbeat 5 s.
 func inLab(t *testing.T, f func(l *lab)) {
 	t.Helper()
+	inLabWith(t, func(*lab) {}, f)
+}
+
+// inLabWith is inLab where prepare sets the lab up before the control plane starts.
+func inLabWith(t *testing.T, prepare, f func(l *lab)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := &lab{t: t, journal: newMemory(), parts: newParts()}
+		prepare(l)
 		l.start()
 		defer func() {
 			l.sys.Close()
@@ -40,8 +48,12 @@ func inLab(t *testing.T, f func(l *lab)) {
 
 func (l *lab) start() {
 	l.t.Helper()
-	sys, err := actors.Start(context.Background(), actors.Config{Journal: l.journal, Store: newShelf(), Checkpoints: l.parts, Version: "test", Now: l.now,
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	cfg := actors.Config{Journal: l.journal, Store: newShelf(), Checkpoints: l.parts, Version: "test", Now: l.now,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	if l.desk != nil {
+		cfg.Orders = l.desk
+	}
+	sys, err := actors.Start(context.Background(), cfg)
 	if err != nil {
 		l.t.Fatal(err)
 	}

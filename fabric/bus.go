@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -181,7 +180,11 @@ func (c *Control) BusURL() string {
 	case c.cfg.Bus.URL != "":
 		return c.cfg.Bus.URL
 	case c.bus.Addr() == nil:
-		return "in this process"
+		return ""
 	}
-	return fmt.Sprint(c.bus.Addr())
+	scheme := "nats://"
+	if c.serverTLS != nil {
+		scheme = "tls://"
+	}
+	return scheme + c.bus.Addr().String()
 }

@@ -22,6 +22,7 @@ type controlFlags struct {
 	gossip              fabric.GossipConfig
 	noDiscovery         bool
 	normalize           string
+	executors           string
 }
 
 func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
@@ -37,6 +38,7 @@ func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
 	registerGossip(s, &f.gossip)
 	s.StringVar(&f.gossip.Profile, "profile", "lan", "how soon a dead worker is missed: lan (5 to 9 s), fast (2 to 3.5 s, heartbeats every second) or wan; workers follow")
 	s.StringVar(&f.normalize, "normalize", "", "`FILE` of rules by which events from outside become the fabric's envelope (docs/INGEST.md)")
+	s.StringVar(&f.executors, "executors", "", "`FILE` that says what the control plane executes itself: http, notify, s3, controlm, local (docs/EXECUTORS.md)")
 	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane")
 }
 
@@ -66,9 +68,14 @@ func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
 	if err != nil {
 		return none, err
 	}
+	executors, err := readExecutors(f.executors)
+	if err != nil {
+		return none, err
+	}
 	logger, err := a.logger(f.logLevel)
 	return fabric.ControlConfig{
-		Gossip: f.gossip, Normalize: rules, NoDiscovery: f.noDiscovery,
+		Executors: executors,
+		Gossip:    f.gossip, Normalize: rules, NoDiscovery: f.noDiscovery,
 		DataDir: f.data, Listen: f.listen, Insecure: f.insecure, TLS: f.tls, TrustLAN: f.trustLAN,
 		LeaseTTL: f.leaseTTL, Heartbeat: f.heartbeat, Version: programVersion(), Logger: logger,
 	}, err
@@ -100,7 +107,7 @@ func (a *app) controlCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		a.printf("control plane at %s\ndata in %s\njoin workers with a copy of %s\n", control.URL(), control.DataDir(), workerTokenOf(control))
+		a.printf("control plane at %s\n%sdata in %s\njoin workers with a copy of %s\n", control.URL(), busLine(control), control.DataDir(), workerTokenOf(control))
 		return control.Run(ctx)
 	})
 }

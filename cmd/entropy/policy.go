@@ -32,6 +32,7 @@ func (a *app) policyCommand() *cobra.Command {
 		return a.one(p, func() error { return policyTable(&p).write(a.stdout) })
 	}))
 	group.AddCommand(a.policySetCommand())
+	group.AddCommand(a.policyCommandCommand())
 	return group
 }
 
@@ -54,6 +55,9 @@ func policyTable(p *entropy.Policy) *table {
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Queues)) {
 		t.row("queue "+name, queueWords(p.Queues[name]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Commands)) {
+		t.row("command "+name, commandWords(p.Commands[name]))
 	}
 	return t
 }

@@ -42,7 +42,11 @@ func (a *app) tokenCommand() *cobra.Command {
 const tokenCreateLong = `Make a token and print it, and nothing else. It cannot be shown again.
 
 A join token lets workers in, up to --uses of them: each exchanges it for a key of
-its own. An admin token is for people and programs, and may do everything.`
+its own. An admin token is for people and programs, and may do everything.
+
+On the bus (NATS), a user's password is its token: an executor carries out the actions
+of its commands, a producer asks for actions, a source reports events, and a viewer
+hears the facts. docs/PROTOCOL.md has what each may say and hear.`
 
 func (a *app) tokenCreateCommand() *cobra.Command {
 	var spec entropy.TokenSpec
@@ -52,16 +56,20 @@ func (a *app) tokenCreateCommand() *cobra.Command {
 		Short: "Make a token and print it",
 		Long:  tokenCreateLong,
 		Example: `  (umask 077; entropy token create --role join --uses 1 --ttl 1h > lab-3.token)
-  entropy token create --role admin --note "the CI" --ttl 2160h`,
+  entropy token create --role admin --note "the CI" --ttl 2160h
+  entropy token create --role executor --name mailer --command notify_supplier`,
 		Args: argument(0, 0, ""),
 	}
-	c.Flags().StringVar((*string)(&spec.Role), "role", "", "admin, for people and programs, or join, for workers")
+	c.Flags().StringVar((*string)(&spec.Role), "role", "", "admin, for people and programs; join, for workers; executor, producer, source or viewer, for the bus")
+	c.Flags().StringVar(&spec.Name, "name", "", "the user `NAME` on the bus; an executor reports on actions.result.NAME (default: the token's id)")
+	c.Flags().StringSliceVar(&spec.Commands, "command", nil, "a `COMMAND` that an executor may execute; may be repeated")
+	c.Flags().StringVar(&spec.PublicKey, "public-key", "", "the public `KEY` of an nkey by which the user may come instead of by password")
 	c.Flags().IntVar(&spec.Uses, "uses", 0, "how many workers may join with it (default: any number)")
 	c.Flags().DurationVar(&ttl, "ttl", 0, "how long it is valid, by the control plane's clock (default: for ever)")
 	c.Flags().StringVar(&spec.Note, "note", "", "what it is for, shown by entropy token ls")
 	return a.command(c, func(ctx context.Context, _ []string) error {
 		if spec.Role == "" {
-			return usagef("--role is missing").WithHint("it is admin, for people and programs, or join, for workers")
+			return usagef("--role is missing").WithHint("it is admin, for people and programs; join, for workers; executor, producer, source or viewer, for the bus")
 		}
 		if c.Flags().Changed("uses") && spec.Uses < 1 || c.Flags().Changed("ttl") && ttl <= 0 {
 			return usagef("--uses and --ttl are more than nothing").WithHint("leave them out for any number, and for ever")
@@ -99,7 +107,7 @@ func (a *app) tokenListCommand() *cobra.Command {
 
 func tokenTable(tokens []entropy.TokenInfo) *table {
 	t := new(table)
-	t.row("ID", "ROLE", "STATE", "USES", "REFUSED", "EXPIRES", "CREATED", "NOTE")
+	t.row("ID", "ROLE", "NAME", "STATE", "USES", "REFUSED", "EXPIRES", "CREATED", "NOTE")
 	for i := range tokens {
 		k := &tokens[i]
 		uses, expires := "-", "never"

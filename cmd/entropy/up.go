@@ -73,12 +73,20 @@ func workerTokenOf(c *fabric.Control) string {
 
 // greet says what runs and what to type next.
 func (a *app) greet(c *fabric.Control, wc fabric.WorkerConfig) {
-	a.printf("Entropy is up at %s: a control plane, and worker %s with %d slots.\nData is in %s.\n\nNext, in another terminal:\n",
-		c.URL(), wc.Name, wc.Slots, c.DataDir())
+	a.printf("Entropy is up at %s: a control plane, and worker %s with %d slots.\n%sData is in %s.\n\nNext, in another terminal:\n",
+		c.URL(), wc.Name, wc.Slots, busLine(c), c.DataDir())
 	if c.DataDir() != a.dataDir() {
 		a.printf("  export ENTROPY_SERVER=%s ENTROPY_TOKEN_FILE=%s\n", c.URL(), shellWords([]string{filepath.Join(c.DataDir(), fabric.AdminTokenFile)}))
 	}
 	a.printf("  entropy submit --wait -- echo hello\n  entropy jobs\n  entropy events --follow\n\n")
+}
+
+// busLine says where actions and facts are carried.
+func busLine(c *fabric.Control) string {
+	if c.BusURL() == "" {
+		return ""
+	}
+	return "Actions and facts are carried by NATS at " + c.BusURL() + ".\n"
 }
 
 // logger returns the log of a role: text for people at a terminal, else JSON.
