@@ -179,7 +179,7 @@ class Executor {
     this.tasks.set(order.attempt_id, task);
     const inHand = setInterval(() => msg.working(), 10_000);
     try {
-      const ttl = AbortSignal.timeout(Math.max(0, order.remaining_ms - (performance.now() - arrived)));
+      const ttl = AbortSignal.timeout(Math.floor(Math.min(Math.max(0, order.remaining_ms - (performance.now() - arrived)), 2 ** 31 - 1)));
       const verdict = await this.tell(this.envelope("action.accepted", record, {}), ttl);
       task.bound = verdict?.verdict === "accepted";
       await msg.ackAck().catch(() => {}); // else it comes again, and is known
@@ -205,7 +205,7 @@ class Executor {
       try { this.nc.publish(this.subject("action.progress"), JSON.stringify(this.envelope("action.progress", record, news))); } catch { /* the next one */ }
     };
     const alive = setInterval(() => task.end.signal.aborted || word(), (order.heartbeat_ms || 30_000) / 3);
-    const timer = order.timeout_ms ? setTimeout(() => task.stop("timeout"), order.timeout_ms) : undefined;
+    const timer = order.timeout_ms > 0 ? setTimeout(() => task.stop("timeout"), Math.min(order.timeout_ms, 2 ** 31 - 1)) : undefined;
     const begin = performance.now();
     let type, attrs;
     try {
