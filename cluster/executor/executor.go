@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,8 +71,8 @@ func (e *Executor) Handle(command string, fn Handler, opts ...Option) {
 	}
 }
 
-// Commands returns how many commands have handlers.
-func (e *Executor) Commands() int { return len(e.handlers) }
+// Commands returns the commands that have handlers, in order.
+func (e *Executor) Commands() []string { return slices.Sorted(maps.Keys(e.handlers)) }
 
 // run is what one call of Run works with.
 type run struct {
