@@ -119,7 +119,7 @@ func eachFile(t *testing.T, f func(name, text string)) {
 			return err
 		}
 		hidden := strings.HasPrefix(d.Name(), ".") && !slices.Contains([]string{".", ".ci", ".github", ".golangci.yml", ".gitignore"}, d.Name())
-		if d.IsDir() && (hidden || d.Name() == "bin" || d.Name() == "testdata") {
+		if d.IsDir() && (hidden || d.Name() == "bin" || d.Name() == "testdata" || d.Name() == "node_modules") {
 			return filepath.SkipDir
 		}
 		text := slices.Contains([]string{".go", ".md", ".sh", ".yml", ".yaml", ".toml", ".service", ".sql", ".html", ".css", ".js", ""}, path.Ext(name))

@@ -11,7 +11,6 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/cluster/bus"
-	"github.com/entropy-fabric/entropy/cluster/executor"
 	"github.com/entropy-fabric/entropy/persistence/outbox"
 )
 
@@ -50,7 +49,7 @@ func (c *Control) openBus(ctx context.Context) error {
 	if b.Off {
 		return nil
 	}
-	if err := c.cfg.Executors.register(executor.New(executor.Config{})); err != nil {
+	if err := checkExecutors(c.cfg.Executors); err != nil {
 		return err
 	}
 	cfg := bus.Config{

@@ -20,6 +20,7 @@ import (
 	"github.com/entropy-fabric/entropy/cluster/api"
 	"github.com/entropy-fabric/entropy/cluster/bus"
 	"github.com/entropy-fabric/entropy/cluster/discovery"
+	"github.com/entropy-fabric/entropy/cluster/executor/builtin/all"
 	"github.com/entropy-fabric/entropy/cluster/identity"
 	"github.com/entropy-fabric/entropy/cluster/ingest"
 	"github.com/entropy-fabric/entropy/cluster/telemetry"
@@ -58,7 +59,7 @@ type ControlConfig struct {
 	Normalize ingest.Config
 	// Executors says what the control plane executes itself, beside commands about
 	// its own jobs and workers.
-	Executors ExecutorConfig
+	Executors all.Config
 
 	Version string
 	Logger  *slog.Logger // nil discards

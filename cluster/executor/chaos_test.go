@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv("EXECUTOR_CHILD"); name != "" {
 		os.Exit(child(name))
 	}
+	if os.Getenv("NATS_URL") != "" && os.Getenv("EXECUTOR_SPOOL") != "" {
+		os.Exit(conforming())
+	}
 	os.Exit(m.Run())
 }
 

@@ -71,7 +71,7 @@ func (e *Executor) Handle(command string, fn Handler, opts ...Option) {
 	}
 }
 
-// Commands returns the commands that have handlers, sorted.
+// Commands returns the commands that have handlers, in order.
 func (e *Executor) Commands() []string { return slices.Sorted(maps.Keys(e.handlers)) }
 
 // run is what one call of Run works with.

@@ -372,6 +372,64 @@ func TestServerAway(t *testing.T) {
 	}
 }
 
+// proves A-3: an executor may be started before there is a server.
+func TestServerComesLater(t *testing.T) {
+	c := executortest.Start(t, one("ops-1", "noop"))
+	c.Stop()
+	e := executor.New(config(c, "ops-1"))
+	e.Handle("noop", func(context.Context, *executor.Task) (any, error) { return nil, nil })
+	start(t, e)
+	c.Start()
+	if a := c.Done(c.Issue(order("noop", `{}`), 1)); a.State != entropy.ActionSucceeded {
+		t.Errorf("%s", a.State)
+	}
+}
+
+// proves A-3: what was canceled before it was taken is not carried out.
+func TestCanceledBeforeItBegan(t *testing.T) {
+	c := executortest.Start(t, one("ops-1", "noop"))
+	id := c.Issue(order("noop", `{}`), 1)
+	c.CancelQuietly(id)
+	e := executor.New(config(c, "ops-1"))
+	e.Handle("noop", func(context.Context, *executor.Task) (any, error) {
+		t.Error("it was carried out")
+		return nil, nil
+	})
+	start(t, e)
+	if a := c.Done(id); a.State != entropy.ActionCanceled {
+		t.Errorf("%s", a.State)
+	}
+}
+
+// BenchmarkRoundTrip measures an order's way through an executor that does nothing,
+// from the stream of orders to the verdict on its result, with a server that does not
+// sync its streams.
+func BenchmarkRoundTrip(b *testing.B) {
+	for name, spool := range map[string]bool{"memory": false, "spool": true} {
+		b.Run(name, func(b *testing.B) {
+			c := executortest.Start(b, one("ops-1", "noop"))
+			conf := config(c, "ops-1")
+			conf.Slots = 16
+			if spool {
+				conf.Spool = filepath.Join(b.TempDir(), "spool")
+			}
+			e := executor.New(conf)
+			e.Handle("noop", func(context.Context, *executor.Task) (any, error) { return nil, nil })
+			ctx, cancel := context.WithCancel(b.Context())
+			defer cancel()
+			go e.Run(ctx)
+			c.Done(c.Issue(order("noop", `{}`), 1))
+			b.ResetTimer()
+			b.SetParallelism(8)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					c.Done(c.Issue(order("noop", `{}`), 1))
+				}
+			})
+		})
+	}
+}
+
 // waitForFile waits until a file of the spool holds a text.
 func waitForFile(t *testing.T, dir, text string) {
 	t.Helper()

@@ -7,13 +7,13 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/entropy-fabric/entropy/fabric"
+	"github.com/entropy-fabric/entropy/cluster/executor/builtin/all"
 )
 
 // readExecutors reads what the control plane executes itself; "" means nothing
 // beside commands about its jobs and workers. Unknown keys are errors.
-func readExecutors(file string) (fabric.ExecutorConfig, error) {
-	var c fabric.ExecutorConfig
+func readExecutors(file string) (all.Config, error) {
+	var c all.Config
 	if file == "" {
 		return c, nil
 	}
@@ -29,9 +29,7 @@ func readExecutors(file string) (fabric.ExecutorConfig, error) {
 	if err != nil {
 		return c, usagef("--executors %s: %v", file, err).WithHint("keys are text")
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
+	if c, err = all.Read(bytes.NewReader(text)); err != nil {
 		return c, usagef("--executors %s: %v", file, err).WithHint("docs/EXECUTORS.md has every setting")
 	}
 	return c, nil
