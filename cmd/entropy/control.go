@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/cluster"
 	"github.com/entropy-fabric/entropy/fabric"
 )
@@ -20,6 +21,7 @@ type controlFlags struct {
 	logLevel            string
 	gossip              fabric.GossipConfig
 	noDiscovery         bool
+	bus                 fabric.BusConfig
 }
 
 func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
@@ -34,6 +36,17 @@ func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
 	registerGossip(s, &f.gossip)
 	s.StringVar(&f.gossip.Profile, "profile", "lan", "how soon a dead worker is missed: lan (5 to 9 s), fast (2 to 3.5 s, heartbeats every second) or wan; workers follow")
 	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane")
+	f.registerBus(s)
+}
+
+// registerBus registers the flags of the bus.
+func (f *controlFlags) registerBus(s *pflag.FlagSet) {
+	s.StringVar(&f.bus.Listen, "nats-listen", "", "`HOST:PORT` of the embedded NATS server (default: port 4222, or a free one, once somebody may be on it)")
+	s.StringVar(&f.bus.URL, "nats", "", "`URL` of an external NATS server with JetStream, or several, comma separated, instead of the embedded one")
+	s.StringVar(&f.bus.CredsFile, "nats-creds", "", "`FILE` with the credentials for the external NATS server")
+	s.StringVar(&f.bus.NKeySeedFile, "nats-nkey", "", "`FILE` with the nkey seed for the external NATS server")
+	s.StringVar(&f.bus.CAFile, "nats-ca", "", "`FILE` with the authority of the external NATS server (default: the host's)")
+	s.BoolVar(&f.bus.Off, "no-bus", false, "publish nothing: no NATS server, embedded or other")
 }
 
 // registerGossip registers the flags that every node has.
@@ -58,9 +71,13 @@ func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
 	if _, err := cluster.ParseProfile(f.gossip.Profile); err != nil {
 		return none, usagef("--profile: %v", err)
 	}
+	if err := f.bus.Validate(); err != nil {
+		e := entropy.AsError(err)
+		return none, usagef("%s", e.Message).WithHint("%s", e.Hint)
+	}
 	logger, err := a.logger(f.logLevel)
 	return fabric.ControlConfig{
-		Gossip: f.gossip, NoDiscovery: f.noDiscovery,
+		Gossip: f.gossip, Bus: f.bus, NoDiscovery: f.noDiscovery,
 		DataDir: f.data, Listen: f.listen, Insecure: f.insecure, TLS: f.tls,
 		LeaseTTL: f.leaseTTL, Heartbeat: f.heartbeat, Version: programVersion(), Logger: logger,
 	}, err
