@@ -321,7 +321,7 @@ func busError(what string, err error) error {
 	if e, ok := errors.AsType[*entropy.Error](err); ok {
 		return e
 	}
-	code, hint := entropy.CodeUnavailable, "it is tried again by itself; `entropy status` says how the bus is"
+	code, hint := entropy.CodeUnavailable, "is the server well? it is looked at again by itself"
 	var api *jetstream.APIError
 	switch {
 	case errors.Is(err, context.Canceled):
