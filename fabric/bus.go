@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -142,17 +141,4 @@ func (c *Control) Outbox() (stats outbox.Stats, ok bool) {
 		return stats, false
 	}
 	return r.Stats(), true
-}
-
-// busAddress says for people where the bus is.
-func (c *Control) busAddress() string {
-	switch {
-	case c.bus == nil:
-		return "none"
-	case c.cfg.Bus.URL != "":
-		return c.cfg.Bus.URL
-	case c.bus.Addr() == nil:
-		return "in this process"
-	}
-	return fmt.Sprint(c.bus.Addr())
 }
