@@ -242,6 +242,11 @@ const patience = 2
 
 // revive starts the embedded server again when that can help.
 func (b *Bus) revive(why error) {
+	b.ensuring.Lock() // a stream that is being made is not to be taken for a broken one
+	defer b.ensuring.Unlock()
+	if b.embedded.health() == nil {
+		return
+	}
 	b.note(embeddedError(why, b.cfg.Dir))
 	if err := b.embedded.writable(); err != nil {
 		return // it would not be better off than now
@@ -325,7 +330,7 @@ func busError(what string, err error) error {
 	if e, ok := errors.AsType[*entropy.Error](err); ok {
 		return e
 	}
-	code, hint := entropy.CodeUnavailable, "it is tried again by itself; `entropy status` says how the bus is"
+	code, hint := entropy.CodeUnavailable, "is the server well? it is looked at again by itself"
 	var api *jetstream.APIError
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -28,57 +28,85 @@ const (
 	maxCloudAttrs  = 64
 )
 
+// attribute is one of a CloudEvent.
+type attribute struct{ name, value string }
+
 // CloudAttributes returns the attributes of the CloudEvent that an event is, under
 // their names. The event's attrs are its data.
 func CloudAttributes(e *entropy.Event) map[string]string {
-	ns := make(url.Values, len(e.Source.NS))
-	for k, v := range e.Source.NS {
-		ns.Set(k, v)
-	}
-	source := "/" + url.PathEscape(e.Source.System)
-	if len(ns) > 0 {
-		source += "?" + ns.Encode()
-	}
-	a := map[string]string{
-		"specversion": "1.0", "id": e.ID, "source": source, "type": cloudTypePrefix + e.Type, "subject": e.EntityID,
-		"datacontenttype": "application/json", "schemaversion": strconv.Itoa(e.Schema),
-	}
-	if !e.TS.IsZero() {
-		a["time"] = e.TS.UTC().Format(time.RFC3339Nano)
-	}
-	number := func(n uint64) string {
-		if n == 0 {
-			return ""
-		}
-		return strconv.FormatUint(n, 10)
-	}
-	tags := ""
-	if len(e.Tags) > 0 {
-		b, _ := json.Marshal(e.Tags) // a map of strings encodes
-		tags = string(b)
-	}
-	for k, v := range map[string]string{"correlationid": e.CorrelationID, "causationid": e.CausationID, "idempotencykey": e.IdempotencyKey,
-		"entityversion": number(e.Version), "sequence": number(e.Seq), "tags": tags} {
-		if v != "" {
-			a[k] = v
+	a := map[string]string{"datacontenttype": "application/json"}
+	for _, x := range cloudAttributes(e) {
+		if x.value != "" {
+			a[x.name] = x.value
 		}
 	}
 	return a
 }
 
+// cloudAttributes lists the attributes; those without a value are not there.
+func cloudAttributes(e *entropy.Event) [14]attribute {
+	source := "/" + url.PathEscape(e.Source.System)
+	if len(e.Source.NS) > 0 {
+		ns := make(url.Values, len(e.Source.NS))
+		for k, v := range e.Source.NS {
+			ns.Set(k, v)
+		}
+		source += "?" + ns.Encode()
+	}
+	at, tags := "", ""
+	if !e.TS.IsZero() {
+		at = e.TS.UTC().Format(time.RFC3339Nano)
+	}
+	if len(e.Tags) > 0 {
+		b, _ := json.Marshal(e.Tags) // a map of strings encodes
+		tags = string(b)
+	}
+	return [...]attribute{
+		{"specversion", "1.0"}, {"id", e.ID}, {"source", source}, {"type", cloudTypePrefix + e.Type}, {"subject", e.EntityID}, {"time", at},
+		{"schemaversion", strconv.Itoa(e.Schema)}, {"correlationid", e.CorrelationID}, {"causationid", e.CausationID}, {"idempotencykey", e.IdempotencyKey},
+		{"entityversion", positive(e.Version)}, {"sequence", positive(e.Seq)}, {"tags", tags}, {"dataschema", ""},
+	}
+}
+
+func positive(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatUint(n, 10)
+}
+
 // cloudHeaders returns the headers of a message whose data is e's envelope.
 func cloudHeaders(e *entropy.Event) map[string][]string {
-	attributes := CloudAttributes(e)
-	attributes["dataschema"] = envelopeSchema
-	h := make(map[string][]string, len(attributes)+1)
-	for k, v := range attributes {
-		if k != "datacontenttype" {
-			h[cloudPrefix+k] = []string{escapeHeader(v)}
+	attributes := cloudAttributes(e)
+	attributes[len(attributes)-1].value = envelopeSchema
+	h := make(map[string][]string, len(attributes)+4)
+	values := make([]string, len(attributes)+1) // one piece of memory for all
+	for i, x := range attributes {
+		if x.value != "" {
+			values[i] = escapeHeader(x.value)
+			h[headerName(x.name)] = values[i : i+1 : i+1]
 		}
 	}
-	h[contentType] = []string{"application/json"}
+	values[len(attributes)] = "application/json"
+	h[contentType] = values[len(attributes):]
 	return h
 }
+
+// headerName returns the header of an attribute.
+func headerName(attribute string) string {
+	if name, ok := headerNames[attribute]; ok {
+		return name
+	}
+	return cloudPrefix + attribute
+}
+
+var headerNames = func() map[string]string {
+	names := make(map[string]string)
+	for _, x := range cloudAttributes(new(entropy.Event)) {
+		names[x.name] = cloudPrefix + x.name
+	}
+	return names
+}()
 
 // ParseEvent reads a message as an event: an envelope, or a CloudEvent in either mode.
 // It does not judge what the event says. The error is CodeInvalid.
@@ -190,15 +218,23 @@ func parseSource(uri string) entropy.Source {
 // and '"' and '%', in percent-encoded UTF-8.
 func escapeHeader(s string) string {
 	plain := func(c byte) bool { return c > ' ' && c <= '~' && c != '"' && c != '%' }
-	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; plain(c) {
-			b.WriteByte(c)
+	n := 0
+	for n < len(s) && plain(s[n]) {
+		n++
+	}
+	if n == len(s) {
+		return s
+	}
+	const digits = "0123456789ABCDEF"
+	b := append(make([]byte, 0, len(s)+16), s[:n]...)
+	for ; n < len(s); n++ {
+		if c := s[n]; plain(c) {
+			b = append(b, c)
 		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
+			b = append(b, '%', digits[c>>4], digits[c&15])
 		}
 	}
-	return b.String()
+	return string(b)
 }
 
 // unescapeHeader reads what escapeHeader wrote, and leaves alone what it did not.

@@ -139,6 +139,24 @@ func TestExternalServer(t *testing.T) {
 	wantCode(t, err, entropy.CodeUnavailable)
 }
 
+// proves I-4: what an old server cannot do is not asked of it: no batches, no TTL.
+func TestOldServer(t *testing.T) {
+	t.Parallel()
+	b := start(t, Config{})
+	b.level.Store(0)
+	for _, s := range streamTable(nil) {
+		if c := b.streamConfig(s); c.AllowAtomicPublish || c.AllowMsgTTL || c.PersistMode != 0 {
+			t.Errorf("%s asks for what the server does not know: %+v", s.name, c)
+		}
+	}
+	must(t, relay(t.Context(), NewSink(b, 1), 300, 100))
+	wantInOrder(t, b, 300)
+	must(t, b.PublishBatch(t.Context(), []Message{{Subject: SubjectRequested, ID: "1", TTL: time.Second}, {Subject: SubjectRequested, ID: "2"}}))
+	if n := len(stored(t, b, StreamRequested)); n != 2 {
+		t.Errorf("%d messages are stored", n)
+	}
+}
+
 // proves H-4: an external server that is not there when the control plane starts is
 // found when it is.
 func TestExternalServerComesLater(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -230,10 +231,8 @@ func (b *Bus) published(subject string, err error) error {
 }
 
 func (b *Bus) natsMsg(m Message) *nats.Msg {
-	msg := &nats.Msg{Subject: m.Subject, Data: m.Data, Header: make(nats.Header, len(m.Header)+4)}
-	for k, v := range m.Header {
-		msg.Header[k] = v
-	}
+	msg := &nats.Msg{Subject: m.Subject, Data: m.Data, Header: make(nats.Header, len(m.Header)+5)}
+	maps.Copy(msg.Header, m.Header)
 	if m.ID != "" {
 		msg.Header.Set(headerID, m.ID)
 	}

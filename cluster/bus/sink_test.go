@@ -197,17 +197,25 @@ func TestEventSubject(t *testing.T) {
 // of the same bytes with nothing of ours around them.
 func BenchmarkRelay(b *testing.B) {
 	const n = 256
-	b.Run("facts", func(b *testing.B) {
-		s := NewSink(start(b, Config{}), 1)
-		seq := uint64(1)
-		for b.Loop() {
-			if err := s.Deliver(b.Context(), facts(seq, seq+n-1)); err != nil {
-				b.Fatal(err)
+	for _, jobs := range []bool{true, false} { // of actions, the ends go into a synced stream too
+		b.Run(map[bool]string{true: "jobs", false: "half actions"}[jobs], func(b *testing.B) {
+			s := NewSink(start(b, Config{}), 1)
+			seq := uint64(1)
+			for b.Loop() {
+				events := facts(seq, seq+n-1)
+				for i := range events {
+					if jobs {
+						events[i].EntityID, events[i].Type = "job:x", "job.submitted"
+					}
+				}
+				if err := s.Deliver(b.Context(), events); err != nil {
+					b.Fatal(err)
+				}
+				seq += n
 			}
-			seq += n
-		}
-		b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "events/s")
-	})
+			b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "events/s")
+		})
+	}
 	b.Run("raw", func(b *testing.B) {
 		bus := start(b, Config{})
 		data, err := json.Marshal(&facts(1, 1)[0])

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/cluster"
 	"github.com/entropy-fabric/entropy/fabric"
 )
@@ -23,6 +24,7 @@ type controlFlags struct {
 	noDiscovery         bool
 	normalize           string
 	executors           string
+	bus                 fabric.BusConfig
 }
 
 func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
@@ -40,6 +42,17 @@ func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
 	s.StringVar(&f.normalize, "normalize", "", "`FILE` of rules by which events from outside become the fabric's envelope (docs/INGEST.md)")
 	s.StringVar(&f.executors, "executors", "", "`FILE` that says what the control plane executes itself: http, notify, s3, controlm, local (docs/EXECUTORS.md)")
 	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane")
+	f.registerBus(s)
+}
+
+// registerBus registers the flags of the bus.
+func (f *controlFlags) registerBus(s *pflag.FlagSet) {
+	s.StringVar(&f.bus.Listen, "nats-listen", "", "`HOST:PORT` of the embedded NATS server (default: port 4222, or a free one)")
+	s.StringVar(&f.bus.URL, "nats", "", "`URL` of an external NATS server with JetStream, or several, comma separated, instead of the embedded one")
+	s.StringVar(&f.bus.CredsFile, "nats-creds", "", "`FILE` with the credentials for the external NATS server")
+	s.StringVar(&f.bus.NKeySeedFile, "nats-nkey", "", "`FILE` with the nkey seed for the external NATS server")
+	s.StringVar(&f.bus.CAFile, "nats-ca", "", "`FILE` with the authority of the external NATS server (default: the host's)")
+	s.BoolVar(&f.bus.Off, "no-bus", false, "publish nothing: no NATS server, embedded or other")
 }
 
 // registerGossip registers the flags that every node has.
@@ -64,6 +77,10 @@ func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
 	if _, err := cluster.ParseProfile(f.gossip.Profile); err != nil {
 		return none, usagef("--profile: %v", err)
 	}
+	if err := f.bus.Validate(); err != nil {
+		e := entropy.AsError(err)
+		return none, usagef("%s", e.Message).WithHint("%s", e.Hint)
+	}
 	rules, err := readRules(f.normalize)
 	if err != nil {
 		return none, err
@@ -74,8 +91,7 @@ func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
 	}
 	logger, err := a.logger(f.logLevel)
 	return fabric.ControlConfig{
-		Executors: executors,
-		Gossip:    f.gossip, Normalize: rules, NoDiscovery: f.noDiscovery,
+		Bus: f.bus, Executors: executors, Normalize: rules, Gossip: f.gossip, NoDiscovery: f.noDiscovery,
 		DataDir: f.data, Listen: f.listen, Insecure: f.insecure, TLS: f.tls, TrustLAN: f.trustLAN,
 		LeaseTTL: f.leaseTTL, Heartbeat: f.heartbeat, Version: programVersion(), Logger: logger,
 	}, err
