@@ -247,7 +247,7 @@ func (s *System) ReportAction(ctx context.Context, executor string, e entropy.Ev
 // change that it is refused.
 func (s *System) TakeActionRequest(ctx context.Context, subject string, r entropy.ActionRequest) error {
 	_, err := s.RequestAction(ctx, r)
-	if !hopeless(err) {
+	if code := entropy.ErrorCode(err); !hopeless(err) && code != entropy.CodeForbidden && code != entropy.CodeConflict {
 		return err
 	}
 	return s.deadLetter(ctx, subject, r.Envelope, err)
@@ -261,21 +261,26 @@ func (s *System) TakeActionReport(ctx context.Context, subject, executor string,
 		return nil, s.deadLetter(ctx, subject, raw, entropy.Errorf(entropy.CodeInvalid, "the report is not an envelope: %v", err))
 	}
 	v, err := s.ReportAction(ctx, executor, e)
-	if !hopeless(err) {
-		return &v, err
-	}
-	if dead := s.deadLetter(ctx, subject, raw, err); dead != nil || e.ID == "" {
-		return nil, dead
+	switch {
+	case err == nil:
+		return &v, nil
+	case entropy.ErrorCode(err) == entropy.CodeForbidden: // who speaks for another is told so, and leaves no trace
+	case !hopeless(err):
+		return nil, err
+	default:
+		if dead := s.deadLetter(ctx, subject, raw, err); dead != nil || e.ID == "" {
+			return nil, dead
+		}
 	}
 	var r entropy.ActionReport
 	_ = json.Unmarshal(e.Attrs, &r) // what can be read of it makes the verdict clearer
 	return &entropy.ActionVerdict{Report: e.ID, ActionID: r.ActionID, AttemptID: r.AttemptID, Verdict: entropy.ReportRefused, Message: err.Error()}, nil
 }
 
-// hopeless reports whether no repeat would change an error.
+// hopeless reports whether a message can never be understood.
 func hopeless(err error) bool {
 	switch entropy.ErrorCode(err) {
-	case entropy.CodeInvalid, entropy.CodeTooLarge, entropy.CodeForbidden, entropy.CodeConflict:
+	case entropy.CodeInvalid, entropy.CodeTooLarge:
 		return true
 	}
 	return false

@@ -44,14 +44,14 @@ func (s *System) DeadLetters(ctx context.Context, f entropy.DeadLetterFilter) (e
 	}
 	letters := []*entropy.DeadLetter{}
 	err := s.cfg.Journal.Documents(ctx, entropy.KindDeadLetter, func(doc entropy.Document) error {
-		d := doc.(*entropy.DeadLetter)
-		if !f.Selects(d) {
+		d := *doc.(*entropy.DeadLetter)
+		if !f.Selects(&d) {
 			return nil
 		}
 		if d.Raw = nil; len(letters) > entropy.MaxBatch {
 			return errEnough
 		}
-		letters = append(letters, d)
+		letters = append(letters, &d)
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
