@@ -57,7 +57,7 @@ func (s *System) eachOpenAction(f func(*entropy.Action)) error {
 
 // reviveActions arms the timers of the actions that had not ended when the control
 // plane stopped, and has orders that nobody has accepted issued again.
-func (s *System) reviveActions(context.Context) error {
+func (s *System) reviveActions() error {
 	if err := s.eachOpenAction(func(a *entropy.Action) { s.actions.Tell(string(a.ID), action.Revive{}) }); err != nil {
 		return fmt.Errorf("load actions: %w", err)
 	}
@@ -75,7 +75,8 @@ func (s *System) ReissueActions() error {
 }
 
 // followAction is told of a committed change, in commit order.
-func (s *System) followAction(a *entropy.Action) {
+func (s *System) followAction(before, a *entropy.Action) {
+	s.backlog.action(before, a)
 	if a.State.Terminal() {
 		s.progress.Delete(a.ID)
 	}
@@ -103,6 +104,9 @@ func (s *System) requestAction(ctx context.Context, q *entropy.Asked) (entropy.A
 		if old != nil {
 			return entropy.ActionResult{Action: s.actionInfo(old), Duplicate: true}, nil
 		}
+		if err := s.roomFor(ctx, q.ID); err != nil {
+			return entropy.ActionResult{}, err
+		}
 		v, err := s.actions.Ask(ctx, string(q.ID), &action.Request{Asked: q, Principal: entropy.PrincipalFrom(ctx).String(), Operation: record}).Await(ctx)
 		if err == nil {
 			out := v.(*action.Outcome)
@@ -113,6 +117,18 @@ func (s *System) requestAction(ctx context.Context, q *entropy.Asked) (entropy.A
 			return entropy.ActionResult{}, err
 		}
 	}
+}
+
+// roomFor refuses an action that is new while too many have not ended.
+func (s *System) roomFor(ctx context.Context, id entropy.ActionID) error {
+	if int(s.backlog.actions.Load()) < s.cfg.MaxActions {
+		return nil
+	}
+	if _, err := s.action(ctx, id); entropy.ErrorCode(err) != entropy.CodeNotFound {
+		return err
+	}
+	return entropy.Errorf(entropy.CodeOverloaded, "%d actions have not ended; more are not taken on", s.cfg.MaxActions).
+		WithHint("try again later; entropy actions ls --state requested lists those that wait")
 }
 
 // knownAction looks an idempotency key up. It returns the action that has it, or the
