@@ -44,7 +44,11 @@ func (s *System) eachOpenAction(f func(*entropy.Action)) error {
 		if err != nil {
 			return err
 		}
-		all = append(all, page.Actions...)
+		for _, a := range page.Actions {
+			a := *a // without what nobody needs who looks at all of them
+			a.Request, a.Spec.Args, a.Spec.OnFailure = nil, nil, nil
+			all = append(all, &a)
+		}
 		if q.Cursor = page.Next; q.Cursor == "" {
 			break
 		}
@@ -57,7 +61,7 @@ func (s *System) eachOpenAction(f func(*entropy.Action)) error {
 
 // reviveActions arms the timers of the actions that had not ended when the control
 // plane stopped, and has orders that nobody has accepted issued again.
-func (s *System) reviveActions(context.Context) error {
+func (s *System) reviveActions() error {
 	if err := s.eachOpenAction(func(a *entropy.Action) { s.actions.Tell(string(a.ID), action.Revive{}) }); err != nil {
 		return fmt.Errorf("load actions: %w", err)
 	}
@@ -75,7 +79,8 @@ func (s *System) ReissueActions() error {
 }
 
 // followAction is told of a committed change, in commit order.
-func (s *System) followAction(a *entropy.Action) {
+func (s *System) followAction(before, a *entropy.Action) {
+	s.backlog.action(before, a)
 	if a.State.Terminal() {
 		s.progress.Delete(a.ID)
 	}
@@ -103,6 +108,9 @@ func (s *System) requestAction(ctx context.Context, q *entropy.Asked) (entropy.A
 		if old != nil {
 			return entropy.ActionResult{Action: s.actionInfo(old), Duplicate: true}, nil
 		}
+		if err := s.roomFor(ctx, q.ID); err != nil {
+			return entropy.ActionResult{}, err
+		}
 		v, err := s.actions.Ask(ctx, string(q.ID), &action.Request{Asked: q, Principal: entropy.PrincipalFrom(ctx).String(), Operation: record}).Await(ctx)
 		if err == nil {
 			out := v.(*action.Outcome)
@@ -113,6 +121,18 @@ func (s *System) requestAction(ctx context.Context, q *entropy.Asked) (entropy.A
 			return entropy.ActionResult{}, err
 		}
 	}
+}
+
+// roomFor refuses an action that is new while too many have not ended.
+func (s *System) roomFor(ctx context.Context, id entropy.ActionID) error {
+	if int(s.backlog.actions.Load()) < s.cfg.MaxActions {
+		return nil
+	}
+	if _, err := s.action(ctx, id); entropy.ErrorCode(err) != entropy.CodeNotFound {
+		return err
+	}
+	return entropy.Errorf(entropy.CodeOverloaded, "%d actions have not ended; more are not taken on", s.cfg.MaxActions).
+		WithHint("try again later; entropy actions ls --state requested lists those that wait")
 }
 
 // knownAction looks an idempotency key up. It returns the action that has it, or the
@@ -247,7 +267,7 @@ func (s *System) ReportAction(ctx context.Context, executor string, e entropy.Ev
 // change that it is refused.
 func (s *System) TakeActionRequest(ctx context.Context, subject string, r entropy.ActionRequest) error {
 	_, err := s.RequestAction(ctx, r)
-	if !hopeless(err) {
+	if code := entropy.ErrorCode(err); !hopeless(err) && code != entropy.CodeForbidden && code != entropy.CodeConflict {
 		return err
 	}
 	return s.deadLetter(ctx, subject, r.Envelope, err)
@@ -261,21 +281,26 @@ func (s *System) TakeActionReport(ctx context.Context, subject, executor string,
 		return nil, s.deadLetter(ctx, subject, raw, entropy.Errorf(entropy.CodeInvalid, "the report is not an envelope: %v", err))
 	}
 	v, err := s.ReportAction(ctx, executor, e)
-	if !hopeless(err) {
-		return &v, err
-	}
-	if dead := s.deadLetter(ctx, subject, raw, err); dead != nil || e.ID == "" {
-		return nil, dead
+	switch {
+	case err == nil:
+		return &v, nil
+	case entropy.ErrorCode(err) == entropy.CodeForbidden: // who speaks for another is told so, and leaves no trace
+	case !hopeless(err):
+		return nil, err
+	default:
+		if dead := s.deadLetter(ctx, subject, raw, err); dead != nil || e.ID == "" {
+			return nil, dead
+		}
 	}
 	var r entropy.ActionReport
 	_ = json.Unmarshal(e.Attrs, &r) // what can be read of it makes the verdict clearer
 	return &entropy.ActionVerdict{Report: e.ID, ActionID: r.ActionID, AttemptID: r.AttemptID, Verdict: entropy.ReportRefused, Message: err.Error()}, nil
 }
 
-// hopeless reports whether no repeat would change an error.
+// hopeless reports whether a message can never be understood.
 func hopeless(err error) bool {
 	switch entropy.ErrorCode(err) {
-	case entropy.CodeInvalid, entropy.CodeTooLarge, entropy.CodeForbidden, entropy.CodeConflict:
+	case entropy.CodeInvalid, entropy.CodeTooLarge:
 		return true
 	}
 	return false

@@ -19,6 +19,10 @@ func (s *System) deadLetter(ctx context.Context, subject string, raw []byte, why
 	if _, err := s.cfg.Journal.Document(ctx, entity); entropy.ErrorCode(err) != entropy.CodeNotFound {
 		return err
 	}
+	if s.backlog.letters.Load() >= maxUnprocessable {
+		return entropy.Errorf(entropy.CodeOverloaded, "there are %d messages that could not be understood; more are not taken on", maxUnprocessable).
+			WithHint("entropy dlq ls lists them; drop what nobody needs")
+	}
 	events, err := d.Add(s.clock.Now())
 	if err != nil {
 		return err
@@ -44,14 +48,14 @@ func (s *System) DeadLetters(ctx context.Context, f entropy.DeadLetterFilter) (e
 	}
 	letters := []*entropy.DeadLetter{}
 	err := s.cfg.Journal.Documents(ctx, entropy.KindDeadLetter, func(doc entropy.Document) error {
-		d := doc.(*entropy.DeadLetter)
-		if !f.Selects(d) {
+		d := *doc.(*entropy.DeadLetter)
+		if !f.Selects(&d) {
 			return nil
 		}
 		if d.Raw = nil; len(letters) > entropy.MaxBatch {
 			return errEnough
 		}
-		letters = append(letters, d)
+		letters = append(letters, &d)
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {

@@ -104,6 +104,10 @@ type Config struct {
 	// executors: actions wait until they expire.
 	Orders action.Orders
 
+	// MaxActions is how many actions may be asked for that have not ended; more are
+	// CodeOverloaded, so that they wait where they come from. 0 means 100,000.
+	MaxActions int
+
 	// LeaseTTL is how long a worker may be silent before its jobs are lost. 0
 	// means 15 s.
 	LeaseTTL time.Duration
@@ -132,6 +136,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Heartbeat == 0 {
 		c.Heartbeat = c.LeaseTTL / 3
+	}
+	if c.MaxActions == 0 {
+		c.MaxActions = 100_000
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -37,6 +37,7 @@ type System struct {
 	sessions  sessions
 
 	tally    *tally
+	backlog  backlog
 	retries  *retries
 	progress sync.Map // of actions that have not ended: entropy.ActionID to *entropy.ActionProgress
 	policy   atomic.Pointer[entropy.Policy]
@@ -104,6 +105,9 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 	if err := s.loadGraph(ctx); err != nil {
 		return nil, fmt.Errorf("load who waits for whom: %w", err)
 	}
+	if err := s.loadBacklog(ctx); err != nil {
+		return nil, fmt.Errorf("count actions and dead letters: %w", err)
+	}
 	cfg.Journal.Tap(s.onCommit)
 	err = s.spawn()
 	close(s.spawned)
@@ -126,7 +130,7 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		s.Close()
 		return nil, err
 	}
-	if err := s.reviveActions(ctx); err != nil {
+	if err := s.reviveActions(); err != nil {
 		s.Close()
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (l *lab) start() {
 	cfg := actors.Config{Journal: l.journal, Store: newShelf(), Checkpoints: l.parts, Version: "test", Now: l.now,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	if l.desk != nil {
-		cfg.Orders = l.desk
+		cfg.Orders, cfg.MaxActions = l.desk, 30
 	}
 	sys, err := actors.Start(context.Background(), cfg)
 	if err != nil {

@@ -66,8 +66,12 @@ func (s *System) onCommit(batch []entropy.Change) {
 			plan.Policy = state
 			continue
 		case *entropy.Action:
-			s.followAction(state)
+			before, _ := batch[i].Before.(*entropy.Action)
+			s.followAction(before, state)
 			acts = append(acts, state)
+			continue
+		case *entropy.DeadLetter:
+			s.backlog.letter(state)
 			continue
 		case *entropy.Array:
 			s.graph.array(state.ID, state.Count)

@@ -350,8 +350,8 @@ func (j *journal) Actions(_ context.Context, f entropy.ActionFilter) (entropy.Ac
 	}
 	var all []*entropy.Action
 	for _, entity := range j.disk.order {
-		if a, ok := j.disk.document(entity).(*entropy.Action); ok {
-			all = append(all, a)
+		if kind, _ := entropy.SplitEntity(entity); kind == entropy.KindAction {
+			all = append(all, j.disk.document(entity).(*entropy.Action))
 		}
 	}
 	return entropytest.SelectActions(all, f)

@@ -36,8 +36,11 @@ func (t *tx) storeAction(n *net) error {
 	return err
 }
 
+// maxPage is about how many bytes of records a page of actions is made from.
+const maxPage = 8 << 20
+
 // Actions lists actions, the newest first, whole. Cursor is Next of the page
-// before. A state, a command and a target each have an index. It returns
+// before. A page has fewer than were asked for when they are large. A state, a command and a target each have an index. It returns
 // CodeInvalid for a cursor that no page gave.
 func (r *Reader) Actions(ctx context.Context, f entropy.ActionFilter) (entropy.ActionPage, error) {
 	limit := min(cmp.Or(f.Limit, defaultList), entropy.MaxBatch)
@@ -63,10 +66,12 @@ func (r *Reader) Actions(ctx context.Context, f entropy.ActionFilter) (entropy.A
 	}
 	page := entropy.ActionPage{Actions: []*entropy.Action{}}
 	var last int64
+	size := 0
 	err = r.snapshot(ctx, func(c *conn) error {
 		return c.each(ctx, "SELECT a.ordinal, d.record FROM action a JOIN doc d ON d.kind = 'action' AND d.id = a.id WHERE "+strings.Join(where, " AND ")+
 			" ORDER BY a.ordinal DESC LIMIT ?", append(args, int64(limit+1)), func(row []driver.Value) error {
-			if len(page.Actions) == limit {
+			if size += len(str(row[1])); len(page.Actions) == limit || size > maxPage && len(page.Actions) > 0 {
+				size = maxPage + 1
 				page.Next = strconv.FormatInt(last, 36)
 				return nil
 			}

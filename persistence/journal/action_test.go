@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,4 +107,41 @@ func actionList(t *testing.T, j *Journal, f entropy.ActionFilter) string {
 		s += " +"
 	}
 	return s[min(len(s), 1):]
+}
+
+// proves A-4 (bad input): pages of large actions are short, and miss none
+func TestLargeActions(t *testing.T) {
+	t.Parallel()
+	j := open(t, Config{Path: filepath.Join(t.TempDir(), "journal.db")})
+	const n = 20
+	for i := range n {
+		envelope := `{"id":"a` + strconv.Itoa(i) + `","event_type":"action.requested","attrs":{"command":"c","args":{"x":"` + strings.Repeat("x", entropy.MaxActionSize-500) + `"}}}`
+		q, err := (&entropy.ActionRequest{Envelope: json.RawMessage(envelope)}).Read(epoch0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events, err := q.Create(nil, entropy.CommandPolicy{}, "admin:t", epoch0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(t, j, followed(t, nil, events))
+	}
+	seen, pages := n, 0
+	for f := (entropy.ActionFilter{Limit: entropy.MaxBatch}); ; pages++ {
+		page, err := j.Actions(bg, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range page.Actions {
+			if seen--; string(a.ID) != "a"+strconv.Itoa(seen) {
+				t.Fatalf("%s comes where a%d should", a.ID, seen)
+			}
+		}
+		if f.Cursor = page.Next; f.Cursor == "" {
+			break
+		}
+	}
+	if seen != 0 || pages < 1 {
+		t.Errorf("%d were missed, on %d pages", seen, pages+1)
+	}
 }
