@@ -301,10 +301,25 @@ func FuzzParse(f *testing.F) {
 	f.Add(secret)
 	f.Add(workerKey(f, "a_b"))
 	f.Add("ent_admin__")
+	f.Add(entropy.Ticket{ClusterID: "c", CAPin: strings.Repeat("ab", 32), Secret: secret}.String())
+	f.Add("2." + strings.Repeat("A", 43) + "," + strings.Repeat("B", 43))
+	f.Add("K7QX2-9MFTB3")
 	f.Fuzz(func(t *testing.T, s string) {
+		if k, err := identity.ParseKeyring(s); err == nil && len(k.Keys) == 0 {
+			t.Errorf("%q is a keyring without a key", s)
+		}
+		if check, secret, err := identity.ParseCode(s); err == nil && len(check)+len(secret) != 10 {
+			t.Errorf("%q is the code %q %q", s, check, secret)
+		}
 		c, err := identity.Parse(s)
 		if err != nil {
 			return
+		}
+		if t2, err := entropy.ParseTicket(s); err == nil {
+			if c.Cluster != t2.ClusterID || c.CAPin != t2.CAPin {
+				t.Errorf("%q parsed as %+v", s, c)
+			}
+			s = t2.Secret
 		}
 		if c.Hash != identity.Hash(s) || entropy.ValidateID("id", c.ID) != nil || !strings.HasPrefix(s, "ent_"+string(c.Role)+"_"+c.ID+"_") {
 			t.Errorf("%q parsed as %+v", s, c)
