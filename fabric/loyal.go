@@ -70,6 +70,10 @@ func dialLoyal(cfg WorkerConfig, key string) (*loyal, error) {
 		return nil, err
 	}
 	l.member, l.secure = member, strings.HasPrefix(l.Server(), "https:")
+	if l.secure && member.ClusterID == "" && token == "" && cfg.RootCAs == nil {
+		return nil, entropy.Errorf(entropy.CodeInvalid, "this worker belongs to no cluster and has no token: it cannot know whether the control plane at %s is the right one", l.Server()).
+			WithHint("copy the control plane's worker.token here and name it with --token-file; or start both with --trust-lan")
+	}
 	l.ring, err = identity.LoadKeyring(filepath.Join(cfg.DataDir, identity.ClusterKeyFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
