@@ -295,6 +295,27 @@ func TestWorkerKeyFile(t *testing.T) {
 	}
 }
 
+// proves S-2: a revoked worker's key ends what it holds open, is told what became of
+// it, and does not come back with a registration that was under way
+func TestRevokedWorkerKey(t *testing.T) {
+	a := identity.NewAuthenticator(identity.Config{})
+	key := workerKey(t, "w1")
+	a.SetWorkerKey("w1", identity.Hash(key))
+	ctx, stop := a.Guard(t.Context(), request(key, ""))
+	defer stop()
+	a.RevokeWorkerKey("w1", identity.Hash(key))
+	a.SetWorkerKey("w1", identity.Hash(key))
+	_, err := a.Authenticate(request(key, ""))
+	for _, err := range []error{err, context.Cause(ctx)} {
+		if entropy.ErrorCode(err) != entropy.CodeUnauthorized || !strings.Contains(err.Error(), "was revoked") {
+			t.Errorf("%v", err)
+		}
+	}
+	if _, err := a.Authenticate(request(workerKey(t, "w1"), "")); err == nil || strings.Contains(err.Error(), "was revoked") {
+		t.Errorf("another key of the name: %v", err)
+	}
+}
+
 // proves S-2: no text makes the parser panic, and what parses is exactly what was made
 func FuzzParse(f *testing.F) {
 	secret, _ := newToken(f, entropy.RoleAdmin)
