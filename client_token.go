@@ -62,6 +62,15 @@ func (c *Client) RotateToken(ctx context.Context, id string, r TokenRotation) (C
 	return t, err
 }
 
+// RevokeWorker ends a worker's own key: its next call is refused, calls that it
+// holds open end within a second, and its leases run to their end. The name stays
+// taken. Doing it again changes nothing.
+func (c *Client) RevokeWorker(ctx context.Context, id WorkerID) (RevokedWorker, error) {
+	var r RevokedWorker
+	err := c.call(ctx, call{method: "POST", path: "/v1/workers/" + url.PathEscape(string(id)) + "/revoke", out: &r, mutates: true, repeatable: true})
+	return r, err
+}
+
 // RevokeToken ends a token: the next call with it is refused, and streams that it
 // holds open end within a second. Workers that joined with it keep their own
 // keys. Revoking it again changes nothing.

@@ -161,6 +161,13 @@ type CreatedToken struct {
 	Token string `json:"token"`
 }
 
+// RevokedWorker is the answer to the revocation of a worker's key.
+type RevokedWorker struct {
+	WorkerID WorkerID  `json:"worker_id"`
+	Hostname string    `json:"hostname"`
+	JoinedAt time.Time `json:"joined_at"`
+}
+
 // TokenList is the list of tokens, oldest first.
 type TokenList struct {
 	Tokens []TokenInfo `json:"tokens"`

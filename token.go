@@ -8,12 +8,13 @@ import (
 
 // The types of a token's events, and of an enrollment's.
 const (
-	TokenCreated   = "token.created"
-	TokenUsed      = "token.used"    // a worker joined with it
-	TokenRefused   = "token.refused" // it was tried for what it does not allow; for the audit
-	TokenRevoked   = "token.revoked"
-	TokenRotated   = "token.rotated"   // it has a new secret; the old one is good for a while
-	EnrollmentMade = "enrollment.made" // a worker was let in
+	TokenCreated      = "token.created"
+	TokenUsed         = "token.used"    // a worker joined with it
+	TokenRefused      = "token.refused" // it was tried for what it does not allow; for the audit
+	TokenRevoked      = "token.revoked"
+	TokenRotated      = "token.rotated"      // it has a new secret; the old one is good for a while
+	EnrollmentMade    = "enrollment.made"    // a worker was let in
+	EnrollmentRevoked = "enrollment.revoked" // its key is good for nothing any more
 )
 
 // TokenSchema is the schema number of the token and enrollment events written now.
@@ -158,6 +159,7 @@ type Enrollment struct {
 	PairedBy string    `json:"paired_by,omitempty"` // who confirmed its code; Principal.String
 	Hostname string    `json:"hostname"`
 	JoinedAt time.Time `json:"joined_at"`
+	Revoked  bool      `json:"revoked,omitempty"`
 }
 
 // NewEnrollment returns the change that records a new enrollment.
@@ -171,6 +173,20 @@ func NewEnrollment(m Enrollment) (Change, error) {
 		Events: []Event{{ID: NewID(), TS: m.JoinedAt, Type: EnrollmentMade, Source: fabricSource, Attrs: attrs, Schema: TokenSchema}}}, nil
 }
 
+// Revoke returns the change that ends the worker's key. M is left as it is.
+func (m *Enrollment) Revoke(principal string, now time.Time) (Change, error) {
+	attrs, err := json.Marshal(TokenUse{Worker: m.ID, KeyHash: m.KeyHash, Principal: principal})
+	if err != nil {
+		return Change{}, fmt.Errorf("encode %s: %w", EnrollmentRevoked, err)
+	}
+	e := Event{ID: NewID(), TS: now.UTC().Truncate(time.Millisecond), Type: EnrollmentRevoked, Source: fabricSource, Attrs: attrs, Schema: TokenSchema}
+	next := *m
+	if err := next.Apply(e); err != nil {
+		return Change{}, err
+	}
+	return Change{Entity: Entity(KindEnrollment, string(m.ID)), Expected: m.Version, Events: []Event{e}, Before: m, State: &next}, nil
+}
+
 // Entity implements [Document].
 func (m *Enrollment) Entity() (id string, version uint64) {
 	return Entity(KindEnrollment, string(m.ID)), m.Version
@@ -178,14 +194,20 @@ func (m *Enrollment) Entity() (id string, version uint64) {
 
 // Apply makes m the enrollment after e. On an error m is as it was.
 func (m *Enrollment) Apply(e Event) error {
-	if e.Type != EnrollmentMade || m.Version != 0 {
+	next := *m
+	switch {
+	case e.Type == EnrollmentMade && m.Version == 0:
+		next = Enrollment{}
+		if err := json.Unmarshal(e.Attrs, &next); err != nil {
+			return fmt.Errorf("decode %s: %w", e.Type, err)
+		}
+		next.Version = 0
+	case e.Type == EnrollmentRevoked && m.Version > 0:
+		next.Revoked = true
+	default:
 		return fmt.Errorf("enrollment %s: event %s does not follow version %d", m.ID, e.Type, m.Version)
 	}
-	next := Enrollment{}
-	if err := json.Unmarshal(e.Attrs, &next); err != nil {
-		return fmt.Errorf("decode %s: %w", e.Type, err)
-	}
-	next.Version = 1
+	next.Version++
 	*m = next
 	return nil
 }

@@ -117,6 +117,13 @@ func (k *sharedKeys) exempt(worker entropy.WorkerID) {
 	k.local[worker] = true
 }
 
+// isLocal reports whether a worker shares this process.
+func (k *sharedKeys) isLocal(worker entropy.WorkerID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.local[worker]
+}
+
 // Rotate implements [api.Keys]. While a rotation is under way it starts no other.
 func (k *sharedKeys) Rotate(ctx context.Context) (entropy.KeyRotation, error) {
 	k.mu.Lock()
@@ -145,16 +152,18 @@ func (k *sharedKeys) Rotation(ctx context.Context) (entropy.KeyRotation, error) 
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	r := entropy.KeyRotation{Stage: k.ring.Stage(), Version: k.ring.Version, Waiting: []entropy.WorkerID{}, Behind: slices.Sorted(maps.Keys(k.behind))}
+	r := entropy.KeyRotation{Stage: k.ring.Stage(), Version: k.ring.Version, Waiting: []entropy.WorkerID{}, Behind: []entropy.WorkerID{}}
 	if k.record.Version > 0 {
 		r.StartedBy, r.StartedAt = k.record.StartedBy, &k.record.StartedAt
 	}
 	if k.record.Rotating {
 		until := k.since.Add(k.grace).UTC()
 		r.Until, r.Waiting = &until, k.waiting(workers)
+		r.Behind = slices.AppendSeq(r.Behind, maps.Keys(k.behind))
 	} else {
-		r.Behind = slices.Concat([]entropy.WorkerID{}, k.record.Behind)
+		r.Behind = append(r.Behind, k.record.Behind...)
 	}
+	slices.Sort(r.Behind)
 	return r, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,7 +128,7 @@ func TestKeyRotationGoesOnWithout(t *testing.T) {
 	}
 	admin := adminOf(t, c)
 	first, err := admin.RotateKey(t.Context())
-	if err != nil || !slices.Equal(first.Waiting, []entropy.WorkerID{"mute"}) {
+	if err != nil || !slices.Equal(first.Waiting, []entropy.WorkerID{"mute"}) || first.Behind == nil {
 		t.Fatalf("%+v %v", first, err)
 	}
 	var end entropy.KeyRotation
@@ -141,5 +142,62 @@ func TestKeyRotationGoesOnWithout(t *testing.T) {
 	joined, err := mute.Join(t.Context(), entropy.JoinRequest{})
 	if err != nil || joined.ClusterKey != c.Keyring().Shared() {
 		t.Errorf("afterwards it is given %q, %v", joined.ClusterKey, err)
+	}
+}
+
+// proves S-2, C-2: a worker whose key was revoked is shut out at once, with a token
+// too, and over a restart; it is told so, is not given the fresh key, and holds up
+// no rotation for longer than it counts as alive
+func TestRevokedWorker(t *testing.T) {
+	t.Setenv("PROFILE", "fast")
+	l := newLab(t, 3*time.Second)
+	stay, gone := l.worker("stay", 1), l.worker("gone", 1)
+	for _, name := range []string{"stay", "gone"} {
+		eventually(t, 20*time.Second, func() bool { return l.workerState(name) == entropy.WorkerAlive }, func() string { return name + " does not register" })
+	}
+	revoked, err := l.client().RevokeWorker(t.Context(), "gone")
+	if err != nil || revoked.WorkerID != "gone" {
+		t.Fatalf("%+v %v", revoked, err)
+	}
+	if _, err := l.client().RevokeWorker(t.Context(), "gone"); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	_, err = l.client().RevokeWorker(t.Context(), "nobody")
+	hinted(t, err, entropy.CodeNotFound)
+	key, err := identity.ReadSecretFile(filepath.Join(gone.dir(), identity.WorkerKeyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := identity.ReadSecretFile(filepath.Join(l.path("control"), fabric.WorkerTokenFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(when string) {
+		t.Helper()
+		for with, conf := range map[string]entropy.ClientConfig{"its key": {WorkerKey: key}, "a token": {WorkerKey: key, Token: token}} {
+			_, err := dialTo(t, l.url, conf).Join(t.Context(), entropy.JoinRequest{})
+			if code := entropy.ErrorCode(err); code != entropy.CodeUnauthorized && code != entropy.CodeForbidden || !strings.Contains(err.Error(), "was revoked") {
+				t.Errorf("%s, with %s: %v", when, with, err)
+			}
+		}
+	}
+	refused("at once")
+	eventually(t, 20*time.Second, func() bool { return l.workerState("gone") == entropy.WorkerLost }, func() string { return "it is not lost" })
+	l.ctl.kill()
+	l.startControl()
+	refused("after a restart")
+	if _, err := l.client().RotateKey(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 50*time.Second, func() bool {
+		r, err := l.client().KeyRotation(t.Context())
+		return err == nil && r.Stage == entropy.KeysSettled && ringOf(t, stay.dir()).Shared() == ringOf(t, l.path("control")).Shared()
+	}, func() string { return "the rotation does not end" })
+	if k := ringOf(t, gone.dir()); k.Version != 1 || l.joinGossip(k) == nil {
+		t.Errorf("it holds keyring %d, with which one may join", k.Version)
+	}
+	l.ctl.kill()
+	if report, err := journal.VerifyFile(t.Context(), filepath.Join(l.path("control"), fabric.JournalFile)); err != nil || len(report.Problems) > 0 {
+		t.Errorf("the journal: %v %v", report, err)
 	}
 }

@@ -53,16 +53,16 @@ func dialLoyal(cfg WorkerConfig, key string) (*loyal, error) {
 	}
 	token := ""
 	if cfg.TokenFile != "" {
-		if token, err = identity.ReadSecretFile(cfg.TokenFile); err != nil {
+		if token, err = identity.ReadSecretFile(cfg.TokenFile); err == nil {
+			err = checkJoinToken(cfg.TokenFile, token)
+		}
+		if err != nil && member.ClusterID == "" {
 			return nil, err
 		}
-	}
-	if c, err := identity.Parse(token); err == nil && c.Role != entropy.RoleJoin {
-		if member.ClusterID == "" {
-			return nil, entropy.Errorf(entropy.CodeInvalid, "%s holds a token of role %s; a worker joins with one of role join", cfg.TokenFile, c.Role).
-				WithHint("copy the control plane's worker.token, or make one: entropy token create --role join")
+		if err != nil { // it needs none, and this one would only be refused
+			l.logger.Warn("the token is of no use to this worker, which goes on without", "error", err)
+			token = ""
 		}
-		token = "" // it needs none, and this one would only be refused
 	}
 	l.Client, err = entropy.NewClient(entropy.ClientConfig{Server: cfg.Server, Token: token, WorkerKey: key, RootCAs: cfg.RootCAs,
 		CAPin: member.CAPin, ClusterID: member.ClusterID})
@@ -70,12 +70,29 @@ func dialLoyal(cfg WorkerConfig, key string) (*loyal, error) {
 		return nil, err
 	}
 	l.member, l.secure = member, strings.HasPrefix(l.Server(), "https:")
+	if l.secure && member.ClusterID == "" && token == "" && cfg.RootCAs == nil {
+		return nil, entropy.Errorf(entropy.CodeInvalid, "this worker belongs to no cluster and has no token: it cannot know whether the control plane at %s is the right one", l.Server()).
+			WithHint("copy the control plane's worker.token here and name it with --token-file; or start both with --trust-lan")
+	}
 	l.ring, err = identity.LoadKeyring(filepath.Join(cfg.DataDir, identity.ClusterKeyFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	l.whole = err == nil && member.ClusterID != "" && (member.CAPin != "" || !l.secure)
 	return l, nil
+}
+
+// checkJoinToken says why the text in a file is no join token.
+func checkJoinToken(file, text string) error {
+	c, err := identity.Parse(text)
+	if err != nil {
+		return entropy.Errorf(entropy.CodeInvalid, "%s: %s", file, entropy.AsError(err).Message).WithHint("%s", entropy.AsError(err).Hint)
+	}
+	if c.Role != entropy.RoleJoin {
+		return entropy.Errorf(entropy.CodeInvalid, "%s holds a token of role %s; a worker joins with one of role join", file, c.Role).
+			WithHint("copy the control plane's worker.token, or make one: entropy token create --role join")
+	}
+	return nil
 }
 
 // Register implements [entropy.WorkerService]: it joins at first, and refuses the

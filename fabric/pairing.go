@@ -157,6 +157,9 @@ func (k *keyring) mine(ctx context.Context, id entropy.WorkerID, keyHash string)
 		err = entropy.Errorf(entropy.CodeConflict, "a worker named %s has joined already, with another key", id).
 			WithHint("give this worker another --name")
 	}
+	if err == nil && k.revoked(id) {
+		err = errKeyRevoked(id)
+	}
 	return known != "", err
 }
 

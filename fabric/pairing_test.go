@@ -182,12 +182,17 @@ func TestPairingWithSomebodyInTheMiddle(t *testing.T) {
 	}
 }
 
-// proves I-1: a worker that is given an admin token is told which one it needs
-func TestWorkerWithAnAdminToken(t *testing.T) {
+// proves I-1: a worker with an admin token, or with none, is told what it needs
+func TestWorkerWithoutAJoinToken(t *testing.T) {
 	c, _ := startControl(t, fabric.ControlConfig{})
 	_, err := fabric.OpenWorker(t.Context(), fabric.WorkerConfig{DataDir: t.TempDir(), Server: c.URL(), Name: "w1", Slots: 1, NoDiscovery: true,
 		TokenFile: c.DataDir() + "/" + fabric.AdminTokenFile, SupervisorCommand: []string{os.Args[0], "supervisor"}})
 	if hinted(t, err, entropy.CodeInvalid); err == nil || !strings.Contains(err.Error(), "role admin") {
+		t.Error(err)
+	}
+	_, err = fabric.OpenWorker(t.Context(), fabric.WorkerConfig{DataDir: t.TempDir(), Server: "https://lab1:7600", Name: "w1", Slots: 1, NoDiscovery: true,
+		SupervisorCommand: []string{os.Args[0], "supervisor"}})
+	if hinted(t, err, entropy.CodeInvalid); err == nil || !strings.Contains(err.Error(), "has no token") {
 		t.Error(err)
 	}
 }

@@ -70,8 +70,7 @@ func (k *keyring) load(ctx context.Context) error {
 	}
 	err = k.journal.Documents(ctx, entropy.KindEnrollment, func(d entropy.Document) error {
 		e := d.(*entropy.Enrollment)
-		k.enrolled[e.ID] = e
-		k.auth.SetWorkerKey(e.ID, e.KeyHash)
+		k.admit(e)
 		return nil
 	})
 	if err != nil {
@@ -79,9 +78,22 @@ func (k *keyring) load(ctx context.Context) error {
 	}
 	workers, err := k.journal.Workers(ctx)
 	for _, w := range workers {
-		k.auth.SetWorkerKey(w.ID, w.KeyHash)
+		if e := k.enrolled[w.ID]; e == nil || !e.Revoked {
+			k.auth.SetWorkerKey(w.ID, w.KeyHash)
+		}
 	}
 	return err
+}
+
+// admit makes e what is known of its worker, and lets the worker's key in or shuts
+// it out.
+func (k *keyring) admit(e *entropy.Enrollment) {
+	k.enrolled[e.ID] = e
+	if e.Revoked {
+		k.auth.RevokeWorkerKey(e.ID, e.KeyHash)
+		return
+	}
+	k.auth.SetWorkerKey(e.ID, e.KeyHash)
 }
 
 // follow makes t what is known of its token.
@@ -180,8 +192,7 @@ func (k *keyring) record(ctx context.Context, changes ...entropy.Change) error {
 		case *entropy.Token:
 			k.follow(s)
 		case *entropy.Enrollment:
-			k.enrolled[s.ID] = s
-			k.auth.SetWorkerKey(s.ID, s.KeyHash)
+			k.admit(s)
 		}
 	}
 	return nil
@@ -298,6 +309,8 @@ func (k *keyring) Join(ctx context.Context, who api.Joining) (entropy.Joined, er
 	switch {
 	case err != nil:
 		return entropy.Joined{}, err
+	case known == who.KeyHash && k.revoked(who.Worker):
+		return entropy.Joined{}, k.refuse(ctx, who, errKeyRevoked(who.Worker))
 	case known == who.KeyHash:
 		k.keys.heard(who.Worker, who.Keyring)
 		return answer, nil // again: the first answer was lost, or it asks what it has forgotten

@@ -73,6 +73,7 @@ var operations = map[string]operation{
 	"POST /v1/members/rotate-key":           {summary: "Begin a rotation of the members' keys, or find one under way", status: 200, reply: entropy.KeyRotation{}},
 	"GET /v1/workers":                       {summary: "Every known worker", status: 200, reply: entropy.WorkerList{}},
 	"POST /v1/workers/{name}/{mode}":        {summary: "Drain, resume or quarantine a worker", body: entropy.Operation{}, status: 200, reply: entropy.WorkerInfo{}},
+	"POST /v1/workers/{name}/revoke":        {summary: "End a worker's own key; the calls it holds open end with it", status: 200, reply: entropy.RevokedWorker{}},
 	"GET /v1/events":                        feed,
 	"GET /events":                           feed,
 	"GET /v1/policy":                        {summary: "How the fabric chooses among its jobs", status: 200, reply: entropy.Policy{}},

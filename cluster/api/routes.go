@@ -80,6 +80,7 @@ func (s *Server) serviceRoutes() []route {
 		{"GET", "/v1/members", admin, quick, s.listMembers},
 		{"GET", "/v1/members/rotate-key", admin, quick, s.keyRotation},
 		{"POST", "/v1/members/rotate-key", admin, quick, s.rotateKey},
+		{"POST", "/v1/workers/{name}/revoke", admin, quick, s.revokeWorker},
 		{"POST", "/v1/workers/{name}/{mode}", admin, quick, s.setWorker},
 		{"GET", "/v1/events", admin, waiting, s.events},
 		{"GET", "/events", admin, waiting, s.events},

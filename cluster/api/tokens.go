@@ -19,6 +19,8 @@ type Tokens interface {
 	Revoke(ctx context.Context, id string) (entropy.TokenInfo, error)
 	// Rotate gives a token a new secret beside the one it has.
 	Rotate(ctx context.Context, id string, r entropy.TokenRotation) (entropy.CreatedToken, error)
+	// RevokeWorker ends a worker's key; the requests that it holds open end with it.
+	RevokeWorker(ctx context.Context, id entropy.WorkerID) (entropy.RevokedWorker, error)
 	// Join lets a worker in: it counts the token's use and records the worker's key
 	// in one transaction. The same key gets the same answer again, another is
 	// CodeConflict.
@@ -97,6 +99,19 @@ func (s *Server) rotateToken(w *response, r *http.Request) error {
 		return err
 	}
 	return answer(w, http.StatusOK, t)
+}
+
+func (s *Server) revokeWorker(w *response, r *http.Request) error {
+	tokens, err := s.tokens()
+	name := r.PathValue("name")
+	if err := firstOf(noQuery(r), entropy.ValidateID("worker name", name), err); err != nil {
+		return err
+	}
+	revoked, err := tokens.RevokeWorker(r.Context(), entropy.WorkerID(name))
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, revoked)
 }
 
 // join lets a worker in and tells it what it keeps for good.

@@ -46,6 +46,11 @@ func (f *fakeTokens) Rotate(_ context.Context, id string, r entropy.TokenRotatio
 	return entropy.CreatedToken{TokenInfo: entropy.TokenInfo{ID: id}, Token: "ent1.c.-.s2"}, nil
 }
 
+func (f *fakeTokens) RevokeWorker(_ context.Context, id entropy.WorkerID) (entropy.RevokedWorker, error) {
+	f.note(id)
+	return entropy.RevokedWorker{WorkerID: id}, nil
+}
+
 func (f *fakeTokens) Join(_ context.Context, who api.Joining) (entropy.Joined, error) {
 	f.note(who)
 	f.mu.Lock()

@@ -30,6 +30,7 @@ type Authenticator struct {
 	mu     sync.RWMutex
 	tokens map[string]entropy.Token    // by id
 	keys   map[entropy.WorkerID]string // hash by worker
+	ended  map[entropy.WorkerID]string // hash of a key that was revoked, by worker
 	guards map[*guard]struct{}
 }
 
@@ -38,7 +39,7 @@ func NewAuthenticator(conf Config) *Authenticator {
 	if conf.Now == nil {
 		conf.Now = time.Now
 	}
-	return &Authenticator{now: conf.Now, conf: conf, tokens: map[string]entropy.Token{}, keys: map[entropy.WorkerID]string{}, guards: map[*guard]struct{}{}}
+	return &Authenticator{now: conf.Now, conf: conf, tokens: map[string]entropy.Token{}, keys: map[entropy.WorkerID]string{}, ended: map[entropy.WorkerID]string{}, guards: map[*guard]struct{}{}}
 }
 
 // Set replaces all tokens. Requests held open by a token that is gone or revoked
@@ -66,19 +67,31 @@ func (a *Authenticator) Add(t entropy.Token) {
 	}
 }
 
-// SetWorkerKey makes keyHash the hash of the worker's key; "" forgets the worker.
+// SetWorkerKey makes keyHash the hash of the worker's key; "" forgets the worker. A
+// key that was revoked stays so: a registration may have been under way.
 func (a *Authenticator) SetWorkerKey(id entropy.WorkerID, keyHash string) {
 	a.mu.Lock()
 	old := a.keys[id]
-	if keyHash == "" {
+	switch {
+	case keyHash == "":
 		delete(a.keys, id)
-	} else {
+	case a.ended[id] != keyHash:
 		a.keys[id] = keyHash
 	}
 	a.mu.Unlock()
 	if old != "" && old != keyHash {
 		a.recheck()
 	}
+}
+
+// RevokeWorkerKey ends the worker's key with this hash, and the requests that it
+// holds open.
+func (a *Authenticator) RevokeWorkerKey(id entropy.WorkerID, keyHash string) {
+	a.mu.Lock()
+	delete(a.keys, id)
+	a.ended[id] = keyHash
+	a.mu.Unlock()
+	a.recheck()
 }
 
 // errUnauthorized is one constant for every reason, so that an answer tells
@@ -106,8 +119,8 @@ func (a *Authenticator) Identify(r *http.Request) (entropy.Principal, time.Time,
 		return entropy.Principal{}, time.Time{}, errUnauthorized
 	}
 	if c.Role == entropy.RoleWorker {
-		if !a.validKey(c) {
-			return entropy.Principal{}, time.Time{}, errUnauthorized
+		if err := a.validKey(c); err != nil {
+			return entropy.Principal{}, time.Time{}, err
 		}
 		return entropy.Principal{Role: c.Role, Name: c.ID, KeyHash: c.Hash}, time.Time{}, nil
 	}
@@ -148,14 +161,27 @@ func bearer(r *http.Request) (Credential, bool) {
 // an id and not knowing it take the same time.
 var nobody = Hash("")
 
-func (a *Authenticator) validKey(c Credential) bool {
+func (a *Authenticator) validKey(c Credential) error {
 	a.mu.RLock()
 	want, known := a.keys[entropy.WorkerID(c.ID)]
+	was, ended := a.ended[entropy.WorkerID(c.ID)]
 	a.mu.RUnlock()
 	if !known {
 		want = nobody
 	}
-	return subtle.ConstantTimeCompare([]byte(want), []byte(c.Hash)) == 1 && known
+	if !ended {
+		was = nobody
+	}
+	same := subtle.ConstantTimeCompare([]byte(want), []byte(c.Hash)) == 1
+	gone := subtle.ConstantTimeCompare([]byte(was), []byte(c.Hash)) == 1
+	switch {
+	case ended && gone:
+		return entropy.Errorf(entropy.CodeUnauthorized, "the key of worker %s was revoked", c.ID).
+			WithHint("to let the machine in again, run entropy worker reset-identity there, and join with a new token and another --name")
+	case !same || !known:
+		return errUnauthorized
+	}
+	return nil
 }
 
 // validToken judges a token by the control plane's clock alone. That a join token

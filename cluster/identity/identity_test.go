@@ -295,16 +295,52 @@ func TestWorkerKeyFile(t *testing.T) {
 	}
 }
 
+// proves S-2: a revoked worker's key ends what it holds open, is told what became of
+// it, and does not come back with a registration that was under way
+func TestRevokedWorkerKey(t *testing.T) {
+	a := identity.NewAuthenticator(identity.Config{})
+	key := workerKey(t, "w1")
+	a.SetWorkerKey("w1", identity.Hash(key))
+	ctx, stop := a.Guard(t.Context(), request(key, ""))
+	defer stop()
+	a.RevokeWorkerKey("w1", identity.Hash(key))
+	a.SetWorkerKey("w1", identity.Hash(key))
+	_, err := a.Authenticate(request(key, ""))
+	for _, err := range []error{err, context.Cause(ctx)} {
+		if entropy.ErrorCode(err) != entropy.CodeUnauthorized || !strings.Contains(err.Error(), "was revoked") {
+			t.Errorf("%v", err)
+		}
+	}
+	if _, err := a.Authenticate(request(workerKey(t, "w1"), "")); err == nil || strings.Contains(err.Error(), "was revoked") {
+		t.Errorf("another key of the name: %v", err)
+	}
+}
+
 // proves S-2: no text makes the parser panic, and what parses is exactly what was made
 func FuzzParse(f *testing.F) {
 	secret, _ := newToken(f, entropy.RoleAdmin)
 	f.Add(secret)
 	f.Add(workerKey(f, "a_b"))
 	f.Add("ent_admin__")
+	f.Add(entropy.Ticket{ClusterID: "c", CAPin: strings.Repeat("ab", 32), Secret: secret}.String())
+	f.Add("2." + strings.Repeat("A", 43) + "," + strings.Repeat("B", 43))
+	f.Add("K7QX2-9MFTB3")
 	f.Fuzz(func(t *testing.T, s string) {
+		if k, err := identity.ParseKeyring(s); err == nil && len(k.Keys) == 0 {
+			t.Errorf("%q is a keyring without a key", s)
+		}
+		if check, secret, err := identity.ParseCode(s); err == nil && len(check)+len(secret) != 10 {
+			t.Errorf("%q is the code %q %q", s, check, secret)
+		}
 		c, err := identity.Parse(s)
 		if err != nil {
 			return
+		}
+		if t2, err := entropy.ParseTicket(s); err == nil {
+			if c.Cluster != t2.ClusterID || c.CAPin != t2.CAPin {
+				t.Errorf("%q parsed as %+v", s, c)
+			}
+			s = t2.Secret
 		}
 		if c.Hash != identity.Hash(s) || entropy.ValidateID("id", c.ID) != nil || !strings.HasPrefix(s, "ent_"+string(c.Role)+"_"+c.ID+"_") {
 			t.Errorf("%q parsed as %+v", s, c)

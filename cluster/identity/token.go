@@ -106,30 +106,39 @@ func Hash(secret string) string {
 // nothing about the secret.
 func Parse(text string) (Credential, error) {
 	fail := func(why string) (Credential, error) {
-		return Credential{}, entropy.Errorf(entropy.CodeUnauthorized, "the credential %s", why).
-			WithHint("copy it again, whole, from the file it was written to")
+		return Credential{}, entropy.Errorf(entropy.CodeUnauthorized, "the token %s", why).
+			WithHint("copy it again, whole, from the file or the terminal it was written to; `entropy token create` makes another")
 	}
 	if len(text) > MaxLength {
 		return fail("is too long")
 	}
 	if entropy.IsTicket(text) {
 		t, err := entropy.ParseTicket(text)
-		if err != nil || entropy.IsTicket(t.Secret) {
+		if err != nil {
+			return fail(strings.TrimPrefix(entropy.AsError(err).Message, "the token "))
+		}
+		if entropy.IsTicket(t.Secret) {
 			return fail("is damaged")
 		}
 		c, err := Parse(t.Secret)
 		c.Cluster, c.CAPin = t.ClusterID, t.CAPin
 		return c, err
 	}
+	if len(text) > len("ent1.") && strings.HasPrefix(text, "ent") && '0' <= text[3] && text[3] <= '9' && text[4] == '.' {
+		return fail("is of another release of Entropy than this program")
+	}
 	body, ok := strings.CutPrefix(text, prefix)
 	tail := secretLength + 2 + sumLength // _secret_sum
-	if !ok || len(body) <= tail {
-		return fail("is not one of Entropy's")
+	if !ok {
+		return fail("is not one of Entropy's, which begin with ent")
+	}
+	if len(body) <= tail {
+		return fail("is cut short")
 	}
 	sum := text[len(text)-sumLength:]
 	secret := body[len(body)-tail:]
 	if secret[0] != '_' || secret[1+secretLength] != '_' || sum != checkSum(text[:len(text)-sumLength-1]) {
-		return fail("is damaged: its check sum differs")
+		return fail("is damaged or cut short: its check sum differs")
 	}
 	role, id, _ := strings.Cut(body[:len(body)-tail], "_")
 	if !knownRole(entropy.Role(role)) || entropy.ValidateID("id", id) != nil {

@@ -122,6 +122,9 @@ func readToken(file string) (string, error) {
 	if token == "" || strings.ContainsAny(token, "\r\n") || len(token) > 4096 {
 		return "", usagef("%s does not hold a token", file).WithHint("it should hold one line, as the control plane's admin.token does")
 	}
+	if _, err := identity.Parse(token); err != nil { // whoever made it, no server would take it
+		return "", entropy.Errorf(entropy.CodeInvalid, "%s: %s", file, entropy.AsError(err).Message).WithHint("%s", entropy.AsError(err).Hint)
+	}
 	return token, nil
 }
 

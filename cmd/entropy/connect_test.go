@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/cluster/identity"
 )
 
 func write(t *testing.T, file, content string) string {
@@ -22,6 +25,7 @@ func write(t *testing.T, file, content string) string {
 // plane on this host.
 func TestWhereTheServerAndTheTokenComeFrom(t *testing.T) {
 	b := newBench(t)
+	named, flagged := madeToken(t), madeToken(t)
 	state := filepath.Join(b.env["XDG_STATE_HOME"], "entropy")
 	expect := func(server, token string, args ...string) {
 		t.Helper()
@@ -37,12 +41,36 @@ func TestWhereTheServerAndTheTokenComeFrom(t *testing.T) {
 	expect("http://127.0.0.1:7600", "of the file")
 	write(t, filepath.Join(state, "control.url"), "http://127.0.0.1:4711\n")
 	expect("http://127.0.0.1:4711", "of the file")
-	b.env["ENTROPY_TOKEN_FILE"] = write(t, filepath.Join(t.TempDir(), "t"), "of the named file")
-	expect("http://127.0.0.1:4711", "of the named file")
+	b.env["ENTROPY_TOKEN_FILE"] = write(t, filepath.Join(t.TempDir(), "t"), named)
+	expect("http://127.0.0.1:4711", named)
 	b.env["ENTROPY_SERVER"], b.env["ENTROPY_TOKEN"] = "http://lab1:7600", "of the environment"
 	expect("http://lab1:7600", "of the environment")
-	flag := write(t, filepath.Join(t.TempDir(), "t"), "of the flag")
-	expect("http://lab2:7600", "of the flag", "--server", "http://lab2:7600", "--token-file", flag)
+	flag := write(t, filepath.Join(t.TempDir(), "t"), flagged)
+	expect("http://lab2:7600", flagged, "--server", "http://lab2:7600", "--token-file", flag)
+}
+
+func madeToken(t *testing.T) string {
+	t.Helper()
+	token, _, err := identity.New(entropy.RoleAdmin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// proves S-2: a token that was not copied whole is told apart from one that the
+// control plane does not know, before anything is sent
+func TestTokensThatWereNotCopiedWhole(t *testing.T) {
+	b := newBench(t)
+	whole := entropy.Ticket{ClusterID: "c", CAPin: strings.Repeat("ab", 32), Secret: madeToken(t)}.String()
+	for says, text := range map[string]string{
+		"cut short": whole[:100], "check sum": whole[:len(whole)-1], "begin with ent": "x" + whole, "another release": "ent2" + whole[4:], "CA's key": whole[:20] + whole[30:],
+	} {
+		file := write(t, filepath.Join(t.TempDir(), "t"), text)
+		if code := b.run("status", "--token-file", file); code != 2 || !strings.Contains(b.stderr.String(), says) || !strings.Contains(b.stderr.String(), file) || b.dialed.Server != "" {
+			t.Errorf("%s: exit %d: %s", says, code, b.stderr.String())
+		}
+	}
 }
 
 // proves S-2: the admin token of this host's control plane is not shown to

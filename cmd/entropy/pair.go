@@ -79,6 +79,6 @@ func pairTable(pairings []entropy.Pairing, now time.Time) *table {
 
 // showCode tells the person at the worker what to do.
 func (a *app) showCode(c fabric.PairingCode) {
-	a.printf("This worker has no token. To let it into cluster %s at %s, run where you manage it:\n\n  entropy worker pair %s\n\nThe code must be the one above: if it is refused there, somebody stands in between.\n",
+	a.printf("This worker has no token. To let it into cluster %s at %s, run where you manage it:\n\n  entropy worker pair %s\n\nIf it is refused there, use a join token: somebody may stand in between.\n",
 		printable(c.ClusterID), c.Server, c.Code)
 }

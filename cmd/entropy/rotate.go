@@ -17,8 +17,8 @@ type keyService interface {
 }
 
 const rotateKeyLong = `Replace the key that encrypts gossip and authenticates the search for the control
-plane. It is the thing to do when a machine leaves the lab for good: the key that
-it knows is worth nothing afterwards.
+plane. When a machine leaves the lab for good, first run entropy worker revoke, so that
+it is not given the fresh key, and then this: what it knows is worth nothing afterwards.
 
 The control plane makes a fresh key. First every worker learns to accept it, then
 all use it, then the old one is dropped; nobody is missed meanwhile. Each step is on

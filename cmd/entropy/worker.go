@@ -152,6 +152,7 @@ func (a *app) workerCommand() *cobra.Command {
 		a.modeCommand(entropy.WorkerResume, "Let a drained or quarantined worker take work again"),
 		a.modeCommand(entropy.WorkerQuarantine, "Give a worker no more work because it is not trusted"),
 		a.pairCommand(),
+		a.revokeWorkerCommand(),
 		a.resetIdentityCommand(),
 	)
 	return a.command(c, func(ctx context.Context, _ []string) error {
