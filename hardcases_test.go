@@ -27,13 +27,18 @@ func TestHardCasesAreTested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	named := regexp.MustCompile("`(Test\\w+|testdata/[^`]+)`").FindAllStringSubmatch(string(doc), -1)
+	for _, h := range []string{"H-1 ", "H-2 ", "H-3 ", "H-4 ", "H-8 ", "H-9 ", "H-10 ", "H-11 ", "H-12 ", "H-13 "} {
+		if !strings.Contains(string(doc), "\n| "+h) {
+			t.Errorf("%sis not there", h)
+		}
+	}
+	named := regexp.MustCompile("`(Test\\w+|(?:actors/)?testdata/[^`]+\\.txt)`").FindAllStringSubmatch(string(doc), -1)
 	if len(named) < 30 {
 		t.Fatalf("only %d are named", len(named))
 	}
 	for _, m := range named {
 		name := m[1]
-		if strings.HasPrefix(name, "testdata/") {
+		if strings.HasSuffix(name, ".txt") {
 			if _, err := os.Stat(name); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -73,6 +73,7 @@ type Input struct {
 	SHA256 string `json:"sha256"`
 	Size   int64  `json:"size"`
 	Mode   uint32 `json:"mode,omitempty"` // permission bits; 0 means 0644
+	Dir    bool   `json:"dir,omitempty"`  // an empty directory: no hash, size or mode. Others come with what is in them
 }
 
 // Artifact is one file a job left, addressed by its content.

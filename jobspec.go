@@ -185,7 +185,10 @@ func (s *JobSpec) validateFiles(bad report) {
 		if !LocalPath(in.Path) || seen[in.Path] {
 			bad("input path %q is not a unique relative path", in.Path)
 		}
-		if !ValidSHA256(in.SHA256) || in.Size < 0 || in.Mode&^0o777 != 0 {
+		if in.Dir && (in.SHA256 != "" || in.Size != 0 || in.Mode != 0) {
+			bad("input %q is an empty directory, and has no sha256, size or mode", in.Path)
+		}
+		if !in.Dir && !ValidSHA256(in.SHA256) || in.Size < 0 || in.Mode&^0o777 != 0 {
 			bad("input %q has no valid sha256, size or mode", in.Path)
 		}
 		seen[in.Path] = true

@@ -40,6 +40,8 @@ func specCases() []specCase {
 		{"a relative cwd", func(s *entropy.JobSpec) { s.Cwd = "work" }, "cwd"},
 		{"a cwd not UTF-8", func(s *entropy.JobSpec) { s.Cwd = "/\xff" }, "cwd"},
 		{"an input", func(s *entropy.JobSpec) { s.Inputs = []entropy.Input{{Path: "a/b", SHA256: sum, Size: 1, Mode: 0o755}} }, ""},
+		{"an empty directory", func(s *entropy.JobSpec) { s.Inputs = []entropy.Input{{Path: "a/b", Dir: true}} }, ""},
+		{"a directory with content", func(s *entropy.JobSpec) { s.Inputs = []entropy.Input{{Path: "a/b", SHA256: sum, Dir: true}} }, "empty directory"},
 		{"an input outside", func(s *entropy.JobSpec) { s.Inputs = []entropy.Input{{Path: "../b", SHA256: sum}} }, "../b"},
 		{"an absolute input", func(s *entropy.JobSpec) { s.Inputs = []entropy.Input{{Path: "/b", SHA256: sum}} }, "/b"},
 		{"an input twice", func(s *entropy.JobSpec) {

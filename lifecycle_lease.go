@@ -110,7 +110,8 @@ func (j *Job) retrying(now time.Time, ended int, least time.Duration) JobEvent {
 
 // Reattach says that a worker still runs an assignment: a heartbeat or a
 // registration named it. The verdict is VerdictKeep when it holds the lease,
-// VerdictReattached when it gets it back, VerdictStop when it must end.
+// VerdictReattached when it gets it back, VerdictStop when it must end. A job under
+// the contract "stop" never gets it back; its late result may still count.
 type Reattach struct {
 	AssignmentID AssignmentID
 	WorkerID     WorkerID
@@ -125,7 +126,9 @@ func (c Reattach) decide(j *Job, now time.Time) (Decision, error) {
 		return Decision{Verdict: VerdictStop}, nil
 	case j.Lease != nil && j.Lease.AssignmentID == c.AssignmentID: // ACKed, or its ACK is on its way
 		return Decision{Verdict: VerdictKeep, Stop: j.wantsStop(now)}, nil
-	case !j.canReturn(t):
+	case !j.canReturn(t), j.Spec.Disconnect.Worker == DisconnectStop:
+		// One that must never run twice at once was to stop before its lease ended, and
+		// what it kept, its concurrency key for one, others may have by now.
 		return Decision{Verdict: VerdictStop}, nil
 	}
 	d := one(JobReattached, now, JobAttrs{AssignmentID: c.AssignmentID, WorkerID: c.WorkerID, Incarnation: c.Incarnation, TTL: Duration(c.TTL)})

@@ -155,15 +155,17 @@ func (s *System) missingInputs(spec *entropy.JobSpec) string {
 	if len(spec.Inputs) == 0 {
 		return ""
 	}
-	hashes := make([]string, len(spec.Inputs))
-	for i, in := range spec.Inputs {
-		hashes[i] = in.SHA256
+	hashes := make([]string, 0, len(spec.Inputs))
+	for _, in := range spec.Inputs {
+		if !in.Dir {
+			hashes = append(hashes, in.SHA256)
+		}
 	}
 	missing := s.cfg.Store.Missing(hashes)
 	if len(missing) == 0 {
 		return ""
 	}
-	i := slices.Index(hashes, missing[0])
+	i := slices.IndexFunc(spec.Inputs, func(in entropy.Input) bool { return in.SHA256 == missing[0] })
 	return spec.Inputs[i].Path
 }
 

@@ -91,6 +91,7 @@ func (k *checker) follow(j *jobModel, d *entropy.JobEvent) {
 	case entropy.JobReattached:
 		if m := k.mayReturn(j, a.AssignmentID, "reattached"); m != nil {
 			m.counted, m.reattached, j.live = "", true, m
+			k.keyed(j, "given back")
 		}
 	case entropy.JobCancelRequested:
 		j.cancelAsked = true
@@ -134,7 +135,7 @@ func (k *checker) assigned(j *jobModel, a *entropy.JobAttrs) {
 	j.live = &assignmentModel{id: a.AssignmentID, worker: a.WorkerID, attempt: a.Attempt, resources: a.Resources, gpus: a.GPUs}
 	j.assignments = append(j.assignments, j.live)
 	k.fits(j.live)
-	k.keyed(j)
+	k.keyed(j, "assigned")
 	g := k.grant(claimKey{a.WorkerID, a.Incarnation, a.ClaimSeq})
 	g.assigned = append(g.assigned, a.AssignmentID)
 	if g.answered != nil && !slices.Contains(g.answered, a.AssignmentID) {
@@ -169,13 +170,13 @@ func (k *checker) fits(of *assignmentModel) {
 }
 
 // keyed checks that no other job of a concurrency key has a lease.
-func (k *checker) keyed(j *jobModel) {
+func (k *checker) keyed(j *jobModel, how string) {
 	if j.spec.ConcurrencyKey == "" {
 		return
 	}
 	for _, o := range k.order {
 		if o != j && o.live != nil && o.spec.ConcurrencyKey == j.spec.ConcurrencyKey {
-			k.w.fail(KeyExclusive, "%s is assigned while %s of the same key has a lease", j.id, o.id)
+			k.w.fail(KeyExclusive, "%s is %s while %s of the same key has a lease", j.id, how, o.id)
 		}
 	}
 }

@@ -72,6 +72,9 @@ func (n *Node) fetchInput(ctx context.Context, root *os.Root, in *entropy.Input)
 	if !entropy.LocalPath(in.Path) {
 		return entropy.Errorf(entropy.CodeInvalid, "%q is not a relative path", in.Path)
 	}
+	if in.Dir {
+		return root.MkdirAll(filepath.FromSlash(in.Path), 0o755)
+	}
 	cached, release, err := n.cache.Get(ctx, in.SHA256, in.Size, n.conf.Service.OpenBlob)
 	if err != nil {
 		return err

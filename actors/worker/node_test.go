@@ -257,6 +257,21 @@ func TestInputs(t *testing.T) {
 	}
 }
 
+// proves J-15: empty directories are inputs, too.
+func TestEmptyInputDirectories(t *testing.T) {
+	f := newFabric(t)
+	startNode(t, Config{Service: f, Exec: true})
+	spec := script(`cd "$ENTROPY_INPUT_DIR" && find . -type d | sort && touch in/out/new`)
+	spec.Inputs = []entropy.Input{{Path: "in/out", Dir: true}, {Path: "in/deep/est", Dir: true}}
+	j := f.submit("a", spec)
+	f.awaitDone(t, j)
+	f.do(func() {
+		if got := string(f.logs["a/stdout"]); got != ".\n./in\n./in/deep\n./in/deep/est\n./in/out\n" || j.completion.Outcome != entropy.OutcomeSucceeded {
+			t.Errorf("%q, %+v", got, j.completion)
+		}
+	})
+}
+
 // proves W-4, W-7, H-11: each verdict does what it says. Retry and reupload are
 // followed by another try, the third wrong upload fails the attempt, what the
 // fabric does not know is parked visibly and offered again.

@@ -43,7 +43,7 @@ func (files inputFiles) makeExecutable(path string) {
 }
 
 // gatherInputs finds and hashes the files that the paths name. A file keeps its
-// base name; a directory comes with everything below it, under its own name.
+// base name; a directory comes with everything below it, empty directories too, under its own name.
 func gatherInputs(ctx context.Context, paths []string) (inputFiles, error) {
 	var files inputFiles
 	for _, p := range paths {
@@ -56,7 +56,7 @@ func gatherInputs(ctx context.Context, paths []string) (inputFiles, error) {
 			if err == nil {
 				err = ctx.Err()
 			}
-			if err != nil || entry.IsDir() {
+			if err != nil || entry.IsDir() && !isEmpty(file) {
 				return err
 			}
 			name, err := filepath.Rel(parent, file)
@@ -65,6 +65,10 @@ func gatherInputs(ctx context.Context, paths []string) (inputFiles, error) {
 			}
 			if len(files) == entropy.MaxInputs {
 				return usagef("there are more than %d input files", entropy.MaxInputs).WithHint("ship an archive instead")
+			}
+			if entry.IsDir() {
+				files = append(files, inputFile{local: file, Input: entropy.Input{Path: filepath.ToSlash(name), Dir: true}})
+				return nil
 			}
 			in, err := hashInput(file, filepath.ToSlash(name))
 			files = append(files, in)
@@ -78,6 +82,13 @@ func gatherInputs(ctx context.Context, paths []string) (inputFiles, error) {
 		}
 	}
 	return files, nil
+}
+
+// isEmpty reports whether nothing is in a directory. One that cannot be read is not:
+// the walk says why.
+func isEmpty(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) == 0
 }
 
 // hashInput describes one file. A symbolic link is shipped as the file it leads
@@ -108,7 +119,9 @@ func hashInput(file, name string) (inputFile, error) {
 func (files inputFiles) upload(ctx context.Context, service entropy.Service, p *patience) error {
 	byHash := make(map[string]inputFile, len(files))
 	for _, f := range files {
-		byHash[f.SHA256] = f
+		if !f.Dir {
+			byHash[f.SHA256] = f
+		}
 	}
 	hashes := sortedKeys(byHash)
 	for len(hashes) > 0 {

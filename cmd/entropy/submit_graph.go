@@ -57,13 +57,24 @@ func (f *graphFlags) apply(a *app, sub *entropy.Submission) (err error) {
 }
 
 func (f *graphFlags) resources() (entropy.Resources, error) {
-	pairs := append([]string(nil), f.resource...)
-	for _, p := range []struct{ name, flag, amount string }{{entropy.ResourceCPU, "cpus", f.cpus}, {entropy.ResourceMemory, "mem", f.memory}, {entropy.ResourceGPU, "gpus", f.gpus}} {
-		if p.amount != "" {
-			pairs = append(pairs, p.name+"="+p.amount)
-		}
+	r, err := amounts("resource", f.resource)
+	if err != nil {
+		return nil, err
 	}
-	return amounts("resource", pairs)
+	for _, p := range []struct{ name, flag, amount string }{{entropy.ResourceCPU, "cpus", f.cpus}, {entropy.ResourceMemory, "mem", f.memory}, {entropy.ResourceGPU, "gpus", f.gpus}} {
+		if p.amount == "" {
+			continue
+		}
+		n, err := amount("--"+p.flag+" ", p.amount)
+		if err != nil {
+			return nil, err
+		}
+		if r == nil {
+			r = make(entropy.Resources, 1)
+		}
+		r[p.name] = n
+	}
+	return r, nil
 }
 
 func (f *graphFlags) arraySpec(a *app) (spec *entropy.ArraySpec, err error) {

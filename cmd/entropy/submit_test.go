@@ -105,6 +105,9 @@ func TestSubmitShipsInputs(t *testing.T) {
 	if err := os.Symlink("a.txt", filepath.Join(dir, "src", "link")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.MkdirAll(filepath.Join(dir, "src", "out", "empty"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	b := newBench(t)
 	for range 2 { // the second time everything is there
 		if code := b.run("submit", "--input", filepath.Join(dir, "src"), "--input", tool, "--", "true"); code != 0 {
@@ -116,15 +119,19 @@ func TestSubmitShipsInputs(t *testing.T) {
 	}
 	var got []string
 	for _, in := range b.service.subs[0].Spec.Inputs {
+		if in.Dir {
+			got = append(got, in.Path+"/")
+			continue
+		}
 		if string(b.service.blobs[in.SHA256]) == "" || int64(len(b.service.blobs[in.SHA256])) != in.Size {
 			t.Errorf("%s: its content was not shipped", in.Path)
 		}
 		got = append(got, in.Path)
 	}
-	if want := []string{"src/a.txt", "src/deep/b.txt", "src/link", "tool.sh"}; !reflect.DeepEqual(got, want) {
+	if want := []string{"src/a.txt", "src/deep/b.txt", "src/link", "src/out/empty/", "tool.sh"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("inputs %q, want %q", got, want)
 	}
-	if mode := b.service.subs[0].Spec.Inputs[3].Mode; mode != 0o755 {
+	if mode := b.service.subs[0].Spec.Inputs[4].Mode; mode != 0o755 {
 		t.Errorf("the tool's mode is %o, want 755", mode)
 	}
 }

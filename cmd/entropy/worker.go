@@ -90,11 +90,20 @@ func amounts(flag string, values []string) (entropy.Resources, error) {
 		if err := entropy.ValidateID("resource", name); err != nil {
 			return nil, usagef("--%s: %v", flag, err)
 		}
-		if r[name], err = entropy.ParseAmount(text); err != nil {
-			return nil, usagef("--%s %s: %v", flag, name, err).WithHint("write it as --%s %s=2, 0.5 or 64G", flag, name)
+		if r[name], err = amount("--"+flag+" "+name+"=", text); err != nil {
+			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// amount reads the amount that follows a flag.
+func amount(flag, text string) (entropy.Amount, error) {
+	n, err := entropy.ParseAmount(text)
+	if err != nil {
+		return 0, usagef("%s%s is not an amount, or too large", flag, text).WithHint("write %s2, 0.5 or 64G; there are up to three decimals, and the units k, M, G, T, Ki, Mi, Gi and Ti", flag)
+	}
+	return n, nil
 }
 
 // checkLabels refuses labels that no job could ever require.

@@ -136,10 +136,11 @@ func (p *Planner) roomAt(n *node, g *group, beside *lease) (at time.Time, ending
 }
 
 // mayPass reports whether a job of a group may start on a worker that is reserved
-// for another: it ends before that one can start, or leaves room for it.
+// for another: it ends before that one can start, or leaves room for it. Nobody
+// waits for one that its queue or a gate lets not start now.
 func (p *Planner) mayPass(n *node, g *group, alternative int, now time.Time) bool {
 	r := n.reserved
-	if r.group == g && r.entry == g.jobs[0] {
+	if r.group == g && r.entry == g.jobs[0] || !p.allowed(r.group) || !r.entry.stands() {
 		return true
 	}
 	if timeout := g.jobs[0].runTimeout; timeout > 0 && !r.start.IsZero() && !now.Add(timeout).After(r.start) {

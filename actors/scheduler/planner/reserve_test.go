@@ -59,3 +59,38 @@ func TestReservationsTakeTurns(t *testing.T) {
 		l.check()
 	}
 }
+
+// proves J-8: nobody waits for a job that may not start: a worker that was reserved
+// for one takes others while the queue of that one is paused, and is kept for it
+// again afterward. The simulator found it idle for two minutes.
+func TestReservationOfAPausedQueue(t *testing.T) {
+	policy := entropy.Policy{ReserveAfter: entropy.Duration(10 * time.Second)}
+	l := newLab(t, policy)
+	l.worker("w", 2, gpus(2))
+	l.submit("a", time.Hour, entropy.JobSpec{Resources: gpus(1)})
+	l.submit("b", time.Hour, entropy.JobSpec{Resources: gpus(1)})
+	l.claimAll()
+	l.submit("large", time.Minute, entropy.JobSpec{Resources: gpus(2), Queue: "night"})
+	l.now = l.now.Add(15 * time.Second)
+	l.p.Reserve(l.now)
+	l.change("a", func(j *entropy.Job) { j.State, j.Lease = entropy.Succeeded, nil })
+	l.submit("small", time.Hour, entropy.JobSpec{Resources: gpus(1)})
+	if got := l.claim("w", 1); len(got) > 0 {
+		t.Fatalf("%v passes the one that waits for room", got)
+	}
+	pause := func(paused bool) {
+		policy.Queues = map[string]entropy.QueuePolicy{"night": {Paused: paused}}
+		l.p.SetPolicy(&policy, l.now)
+	}
+	pause(true)
+	if got := l.claim("w", 1); len(got) != 1 || got[0] != "small" {
+		t.Errorf("%v runs while nobody else may", got)
+	}
+	pause(false)
+	l.submit("late", time.Hour, entropy.JobSpec{Resources: gpus(1)})
+	l.change("b", func(j *entropy.Job) { j.State, j.Lease = entropy.Succeeded, nil })
+	if got := l.claim("w", 1); len(got) > 0 {
+		t.Errorf("%v passes the one that waits for room", got)
+	}
+	l.check()
+}
