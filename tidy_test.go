@@ -25,6 +25,7 @@ const modulePath = "github.com/entropy-fabric/entropy"
 var owners = map[string][]string{
 	"github.com/asynkron/protoactor-go":   {"actors/es"},
 	"github.com/hashicorp/memberlist":     {"cluster"},
+	"github.com/betamos/zeroconf":         {"cluster/discovery"},
 	"github.com/nats-io":                  {"cluster/bus"},
 	"github.com/prometheus/client_golang": {"cluster/telemetry"},
 	"github.com/ClickHouse/clickhouse-go": {"persistence/ledger/clickhouse"},

@@ -40,7 +40,8 @@ type ControlConfig struct {
 
 	Gossip GossipConfig
 	// NoDiscovery leaves the questions of workers that look for their control plane
-	// unanswered. On loopback they always are.
+	// unanswered, and shows nothing to browsers of the network (mDNS). On loopback
+	// it is always so.
 	NoDiscovery bool
 
 	Version string
@@ -78,8 +79,9 @@ type Control struct {
 	tokens     *keyring
 	clusterKey []byte
 
-	members  *cluster.Membership // nil: no gossip
-	answerer *discovery.Answerer // nil: workers are told the address
+	members    *cluster.Membership   // nil: no gossip
+	answerer   *discovery.Answerer   // nil: workers are told the address
+	advertiser *discovery.Advertiser // nil: browsers of the network do not see it
 }
 
 // OpenControl locks the data directory, recovers what the journal holds and
@@ -258,6 +260,9 @@ func (c *Control) sweep(ctx context.Context) {
 func (c *Control) Close() {
 	if c.answerer != nil {
 		c.answerer.Close()
+	}
+	if c.advertiser != nil {
+		c.advertiser.Close()
 	}
 	if c.members != nil {
 		c.members.Close()

@@ -44,7 +44,7 @@ func playControl() int {
 	defer stop()
 	ttl, _ := time.ParseDuration(os.Getenv("TTL"))
 	c, err := fabric.OpenControl(ctx, fabric.ControlConfig{DataDir: os.Getenv("DIR"), Listen: os.Getenv("LISTEN"), LeaseTTL: ttl, Gossip: fabric.GossipConfig{Profile: os.Getenv("PROFILE")},
-		Logger: testLogger(), CommitMark: commitMark(os.Getenv("MARK"))})
+		NoDiscovery: os.Getenv("NO_DISCOVERY") != "", Version: "test", Logger: testLogger(), CommitMark: commitMark(os.Getenv("MARK"))})
 	if err == nil {
 		fmt.Println(c.URL())
 		err = c.Run(ctx)

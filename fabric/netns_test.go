@@ -142,21 +142,46 @@ func (h *hosts) client() *entropy.Client {
 // dialOn connects from a host: a socket stays in the namespace it was made in.
 func (h *hosts) dialOn(host string) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-			var fd int
-			if fd, err = unix.Open("/run/netns/"+h.ns(host), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-				return
-			}
-			defer unix.Close(fd)
-			if err = unix.Setns(fd, unix.CLONE_NEWNET); err == nil {
-				conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
-			}
-		}()
-		<-done
+		h.inside(host, func() { conn, err = (&net.Dialer{}).DialContext(ctx, network, address) })
 		return conn, err
+	}
+}
+
+// inside calls f on a thread that is in a host's namespace.
+func (h *hosts) inside(host string, f func()) {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		fd, err := unix.Open("/run/netns/"+h.ns(host), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			defer unix.Close(fd)
+			err = unix.Setns(fd, unix.CLONE_NEWNET)
+		}
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		h.t.Errorf("enter the namespace of %s: %v", host, err)
+	}
+}
+
+// nft drops packets on a host: each rule ends with what becomes of those it matches.
+// Both directions are filtered.
+func (h *hosts) nft(host string, rules ...string) {
+	h.t.Helper()
+	if _, err := exec.LookPath("nft"); err != nil {
+		h.t.Fatal("a blocked network needs the program nft (nftables): scripts/setup installs it")
+	}
+	all := []string{"add table inet cut", "add chain inet cut in { type filter hook input priority 0 ; }", "add chain inet cut out { type filter hook output priority 0 ; }"}
+	for _, r := range rules {
+		all = append(all, "add rule inet cut in "+r, "add rule inet cut out "+r)
+	}
+	for _, line := range all {
+		if out, err := exec.Command("ip", "netns", "exec", h.ns(host), "nft", line).CombinedOutput(); err != nil {
+			h.t.Fatalf("nft %s: %s", line, out)
+		}
 	}
 }
 
@@ -315,17 +340,8 @@ func (h *hosts) oneWay() {
 // that, and when its machine dies, the lease alone tells.
 func (h *hosts) blocked() {
 	h.t.Helper()
-	if _, err := exec.LookPath("nft"); err != nil {
-		h.t.Log("gossip is not blocked in this run: that needs the program nft (nftables)")
-		return
-	}
 	h.host("w5", "br0 10.77.0.15/24")
-	for _, rule := range []string{"add table inet cut", "add chain inet cut in { type filter hook input priority 0 ; }", "add chain inet cut out { type filter hook output priority 0 ; }",
-		"add rule inet cut in udp dport 7601 drop", "add rule inet cut out udp dport 7601 drop", "add rule inet cut in tcp dport 7601 drop", "add rule inet cut out tcp dport 7601 drop"} {
-		if out, err := exec.Command("ip", "netns", "exec", h.ns("w5"), "nft", rule).CombinedOutput(); err != nil {
-			h.t.Fatalf("nft %s: %s", rule, out)
-		}
-	}
+	h.nft("w5", "udp dport 7601 drop", "tcp dport 7601 drop")
 	w := h.workerOn("w5")
 	h.await(20*time.Second, "w5 is not there", func() bool { return h.state("w5") == entropy.WorkerAlive })
 	if h.seen("w5") {

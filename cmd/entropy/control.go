@@ -33,7 +33,7 @@ func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
 	s.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	registerGossip(s, &f.gossip)
 	s.StringVar(&f.gossip.Profile, "profile", "lan", "how soon a dead worker is missed: lan (5 to 9 s), fast (2 to 3.5 s, heartbeats every second) or wan; workers follow")
-	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane")
+	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane, nor show it to browsers of the network (mDNS)")
 }
 
 // registerGossip registers the flags that every node has.
