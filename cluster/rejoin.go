@@ -53,7 +53,7 @@ func (m *Membership) joinMissing(ctx context.Context) {
 	var tries sync.WaitGroup
 	for _, a := range m.missing(ctx) {
 		tries.Go(func() {
-			if _, err := m.list.Join([]string{a}); err != nil {
+			if err := m.joinOne([]string{a}); err != nil {
 				m.cfg.Logger.Debug("gossip: no join", "address", a, "error", err)
 			}
 		})
@@ -64,16 +64,18 @@ func (m *Membership) joinMissing(ctx context.Context) {
 // missing returns the addresses to try: of seeds that no living member has, and of
 // some members that have failed.
 func (m *Membership) missing(ctx context.Context) []string {
-	var seeds, failed []string
-	have := []string{m.Address()}
-	for _, x := range m.Members() {
-		switch x.State {
-		case entropy.MemberAlive:
+	var seeds, failed, have []string
+	m.mu.Lock()
+	for _, x := range m.roster.list() {
+		switch {
+		case x.State == entropy.MemberAlive && !m.unheard[x.Instance]:
 			have = append(have, x.Address)
-		case entropy.MemberFailed:
+		case x.State != entropy.MemberLeft:
 			failed = append(failed, x.Address)
 		}
 	}
+	have = append(have, m.address)
+	m.mu.Unlock()
 	for _, seed := range m.cfg.Seeds() {
 		addresses, err := resolve(ctx, seed)
 		if err != nil {

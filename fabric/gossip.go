@@ -80,7 +80,10 @@ func (c *Control) openGossip() (err error) {
 		}
 	}
 	c.members, err = g.openMembership(cluster.Config{Node: node, ClusterID: c.ClusterID(), Keys: [][]byte{identity.Derive(c.clusterKey, gossipKey)},
-		Profile: profile, Events: c.onMember, Logger: c.cfg.Logger}, listen.IsLoopback())
+		Profile: profile, Events: c.onMember, Logger: c.cfg.Logger,
+		Moved: func(address string) {
+			c.system.SetGossip(entropy.Gossip{Address: address, Profile: string(profile)})
+		}}, listen.IsLoopback())
 	if err != nil {
 		return err
 	}
@@ -147,9 +150,8 @@ func (w *workerGossip) open(node cluster.Node, clusterID string, profile cluster
 	if err != nil {
 		return nil, err
 	}
-	host := w.host()
 	return w.cfg.Gossip.openMembership(cluster.Config{Node: node, ClusterID: clusterID, Keys: [][]byte{identity.Derive(secret, gossipKey)},
-		Profile: profile, Toward: host, Seeds: w.seeds, Logger: w.cfg.Logger}, onLoopback(host))
+		Profile: profile, Toward: w.host, Seeds: w.seeds, Logger: w.cfg.Logger}, onLoopback(w.host()))
 }
 
 // seeds are the control plane's address by its own word, and its port where it is

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +36,8 @@ func TestMain(m *testing.M) {
 		os.Exit(playControl())
 	case "worker":
 		os.Exit(playWorker())
+	case "burn":
+		playBurn()
 	}
 	os.Exit(m.Run())
 }
@@ -43,7 +46,8 @@ func playControl() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	ttl, _ := time.ParseDuration(os.Getenv("TTL"))
-	c, err := fabric.OpenControl(ctx, fabric.ControlConfig{DataDir: os.Getenv("DIR"), Listen: os.Getenv("LISTEN"), LeaseTTL: ttl, Gossip: fabric.GossipConfig{Profile: os.Getenv("PROFILE")},
+	beat, _ := time.ParseDuration(os.Getenv("HEARTBEAT")) // "" means the default
+	c, err := fabric.OpenControl(ctx, fabric.ControlConfig{DataDir: os.Getenv("DIR"), Listen: os.Getenv("LISTEN"), LeaseTTL: ttl, Heartbeat: beat, Gossip: fabric.GossipConfig{Profile: os.Getenv("PROFILE")},
 		NoDiscovery: os.Getenv("NO_DISCOVERY") != "", Version: "test", Logger: testLogger(), CommitMark: commitMark(os.Getenv("MARK"))})
 	if err == nil {
 		fmt.Println(c.URL())
@@ -61,7 +65,7 @@ func playWorker() int {
 	defer stop()
 	slots, _ := strconv.Atoi(os.Getenv("SLOTS"))
 	w, err := fabric.OpenWorker(ctx, fabric.WorkerConfig{DataDir: os.Getenv("DIR"), Server: os.Getenv("SERVER"), TokenFile: os.Getenv("TOKEN_FILE"),
-		Name: entropy.WorkerID(os.Getenv("NAME")), Slots: slots, Logger: testLogger(),
+		Name: entropy.WorkerID(os.Getenv("NAME")), Slots: slots, Labels: map[string]string{"host": os.Getenv("NAME")}, Logger: testLogger(),
 		Handlers: map[string]worker.Handler{"noop": func(context.Context, *worker.Run) (any, error) { return nil, nil }}})
 	if err == nil {
 		err = w.Run(ctx)
@@ -71,6 +75,24 @@ func playWorker() int {
 		return 1
 	}
 	return 0
+}
+
+// playBurn keeps every processor busy twice over, until it is killed.
+func playBurn() {
+	n := 2 * runtime.NumCPU()
+	runtime.GOMAXPROCS(n)
+	for range n - 1 {
+		go spin()
+	}
+	spin()
+}
+
+func spin() {
+	for i := uint64(1); ; i = i*6364136223846793005 + 1442695040888963407 {
+		if i == 0 {
+			return // never: it keeps the loop from being left out
+		}
+	}
 }
 
 func testLogger() *slog.Logger {
