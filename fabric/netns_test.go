@@ -286,12 +286,56 @@ func TestSeveralHosts(t *testing.T) {
 		return true
 	}
 	t.Logf("4 workers, one of them on two networks, found the control plane %s after their start", h.await(15*time.Second, "not all are there", all))
-	h.cutAndHeal()
-	h.flap()
-	h.oneWay()
-	h.blocked()
-	h.move()
-	h.await(30*time.Second, "not all found the control plane that moved", all)
+	h.step("CableCut", h.cutAndHeal)
+	h.step("Flapping", h.flap)
+	h.step("OneWay", h.oneWay)
+	h.step("UDPBlocked", h.blocked)
+	h.step("ControlMoves", func() {
+		h.move()
+		h.await(30*time.Second, "not all found the control plane that moved", all)
+	})
+}
+
+// proves C-1, C-4: a control plane on two networks that know nothing of each other
+// serves both: who is on either is there, by heartbeats and by gossip, and stays.
+func TestDualHomedControl(t *testing.T) {
+	t.Setenv("PROFILE", "fast")
+	h := newHosts(t)
+	h.host("ctl", "br0 10.77.0.1/24", "br1 10.78.0.1/24")
+	h.host("w1", "br0 10.77.0.11/24")
+	h.host("w2", "br1 10.78.0.12/24")
+	h.control()
+	h.workerOn("w1")
+	h.workerOn("w2")
+	both := func() bool { return h.seen("w1") && h.seen("w2") }
+	t.Logf("both there after %s", h.await(15*time.Second, "not both are there", both))
+	looks, away := 0, 0
+	for end := time.Now().Add(12 * time.Second); time.Now().Before(end); looks++ { // three times what fast needs to miss one
+		if h.state("w1") != entropy.WorkerAlive || h.state("w2") != entropy.WorkerAlive {
+			t.Fatal("one of them was lost")
+		}
+		if !both() {
+			away++
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	if away > 0 {
+		t.Errorf("at %d of %d looks one of them was no member", away, looks)
+	}
+}
+
+// step runs a part of the test under a name of its own. What it makes ends with it.
+func (h *hosts) step(name string, f func()) {
+	h.t.Helper()
+	whole := h.t
+	ok := whole.Run(name, func(t *testing.T) {
+		h.t = t
+		defer func() { h.t = whole }()
+		f()
+	})
+	if !ok {
+		whole.FailNow()
+	}
 }
 
 // cutAndHeal pulls a worker's cable until it is LOST. Its job never stops and is its
