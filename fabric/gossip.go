@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/worker/boottime"
 	"github.com/entropy-fabric/entropy/cluster"
 	"github.com/entropy-fabric/entropy/cluster/identity"
 )
@@ -70,8 +71,9 @@ func (c *Control) openGossip() (err error) {
 	if err != nil {
 		return entropy.Errorf(entropy.CodeInvalid, "gossip: %v", err)
 	}
-	host, _ := os.Hostname() // for people only
-	node := cluster.Node{ID: "control-" + c.ClusterID(), Name: host, Role: "control", Version: c.cfg.Version}
+	host, _ := os.Hostname()     // for people only
+	boot, _ := boottime.BootID() // who has the same runs on the same machine
+	node := cluster.Node{ID: "control-" + c.ClusterID(), Name: host, Role: "control", BootID: boot, Version: c.cfg.Version}
 	listen := c.listener.Addr().(*net.TCPAddr).IP
 	if !listen.IsUnspecified() {
 		node.API = c.URL()
