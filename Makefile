@@ -54,7 +54,7 @@ bench: build ## measure, beside a baseline in the same run
 	go build -o bin/entropybench ./cmd/entropybench
 	./bin/entropybench
 	for labs in 'fast -labs 4' 'lan -labs 4' 'wan -labs 10'; do \
-		go test -count 1 -timeout 15m -run '^TestKillIsWitnessed$$' -v ./fabric -args -deaths 20 -profile $$labs | grep -v '^ *=== '; \
+		go test -count 1 -timeout 15m -parallel 10 -run '^TestKillIsWitnessed$$' -v ./fabric -args -deaths 20 -profile $$labs | grep -v '^ *=== '; \
 	done
 	go test -count 1 -timeout 15m -run '^TestCrowd$$' -v ./cluster -args -members 200 -crowd-profile wan | grep -v '^=== '
 

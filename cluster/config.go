@@ -26,7 +26,8 @@ const (
 	LAN Profile = "lan"
 	// Fast notices in 2 to 3.5 s; a node that stalls for 3 s counts as dead.
 	Fast Profile = "fast"
-	// WAN notices in about half a minute, and forgives slow links.
+	// WAN notices in 35 to 45 s, and forgives slow links; leases of the usual 15 s
+	// have long ended then.
 	WAN Profile = "wan"
 )
 
@@ -161,7 +162,7 @@ func (c *Config) memberlist(name string, d *delegate) (*memberlist.Config, error
 	}
 	// A suspicion waits for others to confirm it, up to six times as long. The
 	// library counts the lately dead among them: in a fabric of four, of which one
-	// died before, a second death took over 14 s to be told, and over a minute by WAN.
+	// died before, a second death took over 14 s to be told; by WAN it may be minutes.
 	m.SuspicionMaxTimeoutMult = 2
 	if c.Profile == Fast {
 		m.ProbeInterval, m.ProbeTimeout = 500*time.Millisecond, 250*time.Millisecond

@@ -138,6 +138,9 @@ type lab struct {
 	mark   []byte
 	ctl    *process
 	url    string
+
+	mu sync.Mutex
+	cl *entropy.Client // of url
 }
 
 // process is one of a lab's processes.
@@ -274,17 +277,24 @@ func (w *labWorker) thaw() {
 	_ = w.agent.cmd.Process.Signal(syscall.SIGCONT)
 }
 
+// client returns one client for as long as the control plane is where it is: what
+// polls would otherwise leave a connection open at each look.
 func (l *lab) client() *entropy.Client {
 	l.t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cl != nil && l.cl.Server() == l.url {
+		return l.cl
+	}
 	token, err := os.ReadFile(filepath.Join(l.path("control"), fabric.AdminTokenFile))
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	c, err := entropy.NewClient(entropy.ClientConfig{Server: l.url, Token: string(token)})
-	if err != nil {
+	if l.cl, err = entropy.NewClient(entropy.ClientConfig{Server: l.url, Token: string(token)}); err != nil {
 		l.t.Fatal(err)
 	}
-	return c
+	l.t.Cleanup(l.cl.CloseIdle)
+	return l.cl
 }
 
 func (l *lab) submit(c *entropy.Client, spec entropy.JobSpec) entropy.JobID {
