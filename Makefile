@@ -48,11 +48,17 @@ test: setup ## format, vet, the simulator, and every test under the race detecto
 	go test -timeout 10m -v ./actors/sim/... ./actors/explore/... ./actors/harness/... ./cmd/entropysim/... | grep -v '^=== '
 	timeout --foreground -k 30 $(TEST_LIMIT) go test -race -timeout 15m ./...
 
+# The last lines take some seven minutes: 20 kills by each gossip profile, from the
+# kill to LOST and to its job running elsewhere, and 200 members in one process.
 bench: build ## measure, beside a baseline in the same run
 	go build -o bin/entropybench ./cmd/entropybench
 	./bin/entropybench
+	for labs in 'fast -labs 4' 'lan -labs 4' 'wan -labs 10'; do \
+		go test -count 1 -timeout 15m -parallel 10 -run '^TestKillIsWitnessed$$' -v ./fabric -args -deaths 20 -profile $$labs | grep -v '^ *=== '; \
+	done
+	go test -count 1 -timeout 15m -run '^TestCrowd$$' -v ./cluster -args -members 200 -crowd-profile wan | grep -v '^=== '
 
-soak: setup ## fresh seeds and the crash tests, in turn, for BUDGET (default 30m)
+soak: setup ## fresh seeds, the crash tests and cuts of minutes, in turn, for BUDGET (default 30m)
 	./scripts/soak $(BUDGET)
 
 fuzz: setup ## every fuzz target for FUZZTIME (default 30s)

@@ -86,7 +86,7 @@ func (c ClientConfig) validate() error {
 // something may have been carried out.
 type Client struct {
 	conf ClientConfig
-	at   atomic.Pointer[url.URL] // where the control plane is
+	at   atomic.Pointer[place] // where the control plane is
 	http *http.Client
 
 	epoch atomic.Uint64 // the highest that was seen
@@ -120,7 +120,7 @@ func NewClient(conf ClientConfig) (*Client, error) {
 	own := *hc
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c := &Client{conf: conf, http: &own}
-	c.at.Store(base)
+	c.at.Store(newPlace(base))
 	c.epoch.Store(conf.Epoch)
 	return c, nil
 }
@@ -130,14 +130,32 @@ func (c *Client) Server() string { return c.base().String() }
 
 // SetServer points the client at another address of its control plane, as it may
 // have moved. What must be proved stays as it was: the pin and the cluster's ID
-// are those of [ClientConfig]. Calls under way go on where they are.
+// are those of [ClientConfig]. Calls under way go on where they are, but for those
+// that let the server wait: from an address that is gone they would hear nothing
+// until their time is up. They end as if the connection had broken.
 func (c *Client) SetServer(server string) error {
 	base, err := c.conf.baseURL(server)
-	if err == nil {
-		c.at.Store(base)
+	if err != nil {
+		return err
 	}
-	return err
+	c.at.Swap(newPlace(base)).leave(errMoved)
+	return nil
 }
+
+// place is where the control plane is reached, until it is left.
+type place struct {
+	base  *url.URL
+	stay  context.Context // ends when the place is left
+	leave context.CancelCauseFunc
+}
+
+func newPlace(base *url.URL) *place {
+	stay, leave := context.WithCancelCause(context.Background())
+	return &place{base, stay, leave}
+}
+
+// errMoved ends the calls that wait at an address that was left.
+var errMoved = errors.New("the control plane has moved")
 
 // baseURL reads the address of a control plane that may be sent secrets.
 func (c *ClientConfig) baseURL(server string) (*url.URL, error) {
@@ -152,7 +170,7 @@ func (c *ClientConfig) baseURL(server string) (*url.URL, error) {
 	return base, nil
 }
 
-func (c *Client) base() *url.URL { return c.at.Load() }
+func (c *Client) base() *url.URL { return c.at.Load().base }
 
 // CloseIdle closes the connections that no call is using.
 func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }

@@ -36,8 +36,10 @@ func (c *Client) transportError(req *http.Request, err error, arrived bool) erro
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e // the server's own answer
 	}
-	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(req.Context()), errStalled) {
-		err = errStalled
+	for _, why := range []error{errStalled, errMoved} {
+		if errors.Is(err, context.Canceled) && errors.Is(context.Cause(req.Context()), why) {
+			err = why
+		}
 	}
 	code := CodeUnavailable
 	if arrived {
@@ -64,6 +66,8 @@ func (c *Client) diagnose(err error) (what, hint string) {
 	switch {
 	case errors.Is(err, errStalled):
 		return "the transfer with " + server + " made no progress", "check the network and repeat it"
+	case errors.Is(err, errMoved):
+		return "the control plane has moved to " + server + " while this call waited", "repeat it"
 	case errors.Is(err, context.Canceled):
 		return "the call to " + server + " was canceled", "repeat it if it is still wanted"
 	case isRecord || strings.Contains(text, "gave HTTP response to HTTPS client"):

@@ -57,6 +57,12 @@ func (c *Client) call(ctx context.Context, q call) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	if q.wait > 0 {
+		var leave context.CancelCauseFunc
+		ctx, leave = context.WithCancelCause(ctx)
+		defer leave(nil)
+		defer context.AfterFunc(c.at.Load().stay, func() { leave(errMoved) })()
+	}
 	req, err := c.newRequest(ctx, q, body)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/entropy-fabric/entropy"
 )
@@ -52,6 +53,43 @@ func TestClientNotEntropy(t *testing.T) {
 	wantError(t, err, entropy.CodeUnavailable, "proxy")
 	_, err = c.Cancel(t.Context(), "j", entropy.Operation{})
 	wantError(t, err, entropy.CodeUnknown, "proxy")
+}
+
+// proves C-1: a call that waits at an address which the control plane has left ends
+// when the client is pointed elsewhere; one that waits for nothing goes on.
+func TestClientMoves(t *testing.T) {
+	arrived, gone := make(chan string, 2), make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		arrived <- r.URL.Path
+		<-gone
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer silent.Close()
+	defer close(gone)
+	c := newClient(t, entropy.ClientConfig{Server: silent.URL})
+	waiting, other := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := c.Directives(t.Context(), entropy.DirectivesRequest{Wait: entropy.Duration(time.Minute)})
+		waiting <- err
+	}()
+	<-arrived
+	go func() {
+		_, err := c.Status(t.Context())
+		other <- err
+	}()
+	<-arrived
+	if err := c.SetServer("http://127.0.0.1:1"); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, <-waiting, entropy.CodeUnknown, "has moved to http://127.0.0.1:1")
+	select {
+	case err := <-other:
+		t.Errorf("the call that was under way ended: %v", err)
+	default:
+	}
+	if err := c.SetServer(silent.URL); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // proves the same for a port that speaks no HTTP, as NATS does

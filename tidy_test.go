@@ -26,6 +26,7 @@ var owners = map[string][]string{
 	"github.com/minio":                    {"cluster/executor/builtin/s3"},
 	"github.com/asynkron/protoactor-go":   {"actors/es"},
 	"github.com/hashicorp/memberlist":     {"cluster"},
+	"github.com/betamos/zeroconf":         {"cluster/discovery"},
 	"github.com/nats-io":                  {"cluster/bus", "cluster/executor"},
 	"github.com/prometheus/client_golang": {"cluster/telemetry"},
 	"github.com/ClickHouse/clickhouse-go": {"persistence/ledger/clickhouse"},

@@ -20,8 +20,8 @@ func (c *Config) advertise() (host string, port int, err error) {
 	if ip := net.ParseIP(listen); !ip.IsUnspecified() {
 		return "", 0, nil
 	}
-	if c.Toward != "" {
-		if ip := sourceToward(c.Toward); ip != nil {
+	if toward := c.Toward(); toward != "" {
+		if ip := sourceToward(toward); ip != nil {
 			return ip.String(), 0, nil
 		}
 	}

@@ -26,7 +26,8 @@ const (
 	LAN Profile = "lan"
 	// Fast notices in 2 to 3.5 s; a node that stalls for 3 s counts as dead.
 	Fast Profile = "fast"
-	// WAN notices in about half a minute, and forgives slow links.
+	// WAN notices in 35 to 45 s, and forgives slow links; leases of the usual 15 s
+	// have long ended then.
 	WAN Profile = "wan"
 )
 
@@ -62,14 +63,18 @@ type Config struct {
 	// address it listens on; when that is every interface, the address from which
 	// Toward is reached, else the machine's first usable one.
 	Advertise string
-	// Toward is HOST or HOST:PORT of somebody on the right network: the control plane.
-	Toward string
+	// Toward returns HOST or HOST:PORT of somebody on the right network: where the
+	// control plane is now. nil, or "", means that nobody is known.
+	Toward func() string
 	// Seeds returns addresses HOST:PORT to join while nobody who is alive has
 	// them. It is called at every try, from one goroutine; names are looked up
 	// anew each time. nil means none.
 	Seeds func() []string
 	// Events is told of every event, in order, from one goroutine. nil ignores them.
 	Events func(Event)
+	// Moved is told when this node is reached at another address than before, from
+	// one goroutine. nil ignores it.
+	Moved func(address string)
 	// Rejoin is the time between two tries to join who is missing. 0 means 5 s.
 	Rejoin time.Duration
 	// Transport replaces the sockets in tests; nil in production.
@@ -92,6 +97,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Seeds == nil {
 		c.Seeds = func() []string { return nil }
+	}
+	if c.Toward == nil {
+		c.Toward = func() string { return "" }
+	}
+	if c.Moved == nil {
+		c.Moved = func(string) {}
 	}
 	if c.Events == nil {
 		c.Events = func(Event) {}
@@ -146,21 +157,17 @@ func checkKeys(keys [][]byte) error {
 func (c *Config) memberlist(name string, d *delegate) (*memberlist.Config, error) {
 	m := memberlist.DefaultLANConfig()
 	m.TCPTimeout, m.PushPullInterval = 5*time.Second, 15*time.Second
+	if c.Profile == WAN {
+		m = memberlist.DefaultWANConfig()
+	}
 	// A suspicion waits for others to confirm it, up to six times as long. The
 	// library counts the lately dead among them: in a fabric of four, of which one
-	// died before, a second death took over 14 s to be told.
+	// died before, a second death took over 14 s to be told; by WAN it may be minutes.
 	m.SuspicionMaxTimeoutMult = 2
-	switch c.Profile {
-	case WAN:
-		m = memberlist.DefaultWANConfig()
-	case Fast:
+	if c.Profile == Fast {
 		m.ProbeInterval, m.ProbeTimeout = 500*time.Millisecond, 250*time.Millisecond
 		m.SuspicionMult, m.SuspicionMaxTimeoutMult = 3, 3
 		m.GossipInterval, m.TCPTimeout = 100*time.Millisecond, 2*time.Second
-	}
-	keyring, err := memberlist.NewKeyring(c.Keys, c.Keys[0])
-	if err != nil {
-		return nil, err
 	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -169,7 +176,7 @@ func (c *Config) memberlist(name string, d *delegate) (*memberlist.Config, error
 	if m.BindPort, err = strconv.Atoi(port); err != nil {
 		return nil, err
 	}
-	m.Name, m.BindAddr, m.Label, m.Keyring, m.Transport = name, host, c.ClusterID, keyring, c.Transport
+	m.Name, m.BindAddr, m.Label, m.Transport = name, host, c.ClusterID, c.Transport
 	m.Delegate, m.Events, m.Alive, m.Ping = d, d, d, d
 	m.DeadNodeReclaimTime = 10 * time.Second
 	m.EnableCompression = false                                      // it costs more time than the few bytes are worth

@@ -19,14 +19,15 @@ import (
 // safe for concurrent use.
 type Membership struct {
 	cfg      Config
-	instance string
 	delegate *delegate
-	list     *memberlist.Memberlist
 	keyring  *memberlist.Keyring
-	address  string // HOST:PORT by which others reach this node
 
-	mu     sync.Mutex
-	roster *roster
+	mu       sync.Mutex
+	roster   *roster
+	list     *memberlist.Memberlist // nil while it could not move to a new address
+	instance string                 // this process at its present address
+	address  string                 // HOST:PORT by which others reach this node
+	unheard  map[string]bool        // instances known from before the last move, not heard of since
 
 	nudge   chan struct{} // has room for one: join now
 	stop    context.CancelFunc
@@ -49,36 +50,63 @@ func Open(cfg Config) (*Membership, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	m := &Membership{cfg: cfg, instance: cfg.Node.ID + "." + entropy.NewID(), delegate: &delegate{box: newMailbox()}, roster: newRoster(),
-		nudge: make(chan struct{}, 1), stop: stop}
-	m.delegate.meta.Store(&meta)
-	conf, err := cfg.memberlist(m.instance, m.delegate)
+	keyring, err := memberlist.NewKeyring(cfg.Keys, cfg.Keys[0])
 	if err != nil {
-		stop()
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
-	m.keyring = conf.Keyring
-	host, port, err := cfg.advertise()
-	if err == nil && host != "" {
-		// The library advertises the port that it is told, not the one it gets.
-		if conf.BindPort == 0 {
-			conf.BindPort, err = freePort(conf.BindAddr)
-		}
-		conf.AdvertiseAddr, conf.AdvertisePort = host, cmp.Or(port, conf.BindPort)
-	}
-	if err == nil {
-		m.list, err = memberlist.Create(conf)
-	}
-	if err != nil {
+	ctx, stop := context.WithCancel(context.Background())
+	m := &Membership{cfg: cfg, delegate: &delegate{box: newMailbox()}, keyring: keyring, roster: newRoster(), nudge: make(chan struct{}, 1), stop: stop}
+	m.delegate.meta.Store(&meta)
+	if err := m.create(); err != nil {
 		stop()
 		return nil, entropy.Errorf(entropy.CodeUnavailable, "gossip on %s: %v", cfg.Listen, err).
 			WithHint("is another node running here? choose another address with --gossip-listen, or --advertise the one others reach")
 	}
-	m.address = m.list.LocalNode().Address() // later the library may be writing it
 	m.running.Go(func() { m.pump(ctx) })
 	m.running.Go(func() { m.rejoin(ctx) })
+	m.running.Go(func() { m.follow(ctx) })
 	return m, nil
+}
+
+// create listens and becomes a member under a name that nobody has had before.
+func (m *Membership) create() error {
+	instance := m.cfg.Node.ID + "." + entropy.NewID()
+	conf, err := m.cfg.memberlist(instance, m.delegate)
+	if err != nil {
+		return err
+	}
+	conf.Keyring = m.keyring
+	host, port, err := m.cfg.advertise()
+	if err != nil {
+		return err
+	}
+	if host != "" {
+		// The library advertises the port that it is told, not the one it gets.
+		if conf.BindPort == 0 {
+			if conf.BindPort, err = freePort(conf.BindAddr); err != nil {
+				return err
+			}
+		}
+		conf.AdvertiseAddr, conf.AdvertisePort = host, cmp.Or(port, conf.BindPort)
+	}
+	m.mu.Lock()
+	m.instance = instance // before the first callback
+	m.mu.Unlock()
+	list, err := memberlist.Create(conf)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.list, m.address = list, list.LocalNode().Address() // later the library may be writing it
+	return nil
+}
+
+// current returns the library's part, nil while there is none.
+func (m *Membership) current() *memberlist.Memberlist {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.list
 }
 
 // pump takes what the callbacks said into the roster, and tells the events.
@@ -90,13 +118,15 @@ func (m *Membership) pump(ctx context.Context) {
 		case <-m.delegate.box.ready:
 		}
 		for _, s := range m.delegate.box.take() {
-			if s.instance == m.instance {
+			m.mu.Lock()
+			self := s.instance == m.instance
+			if self {
 				s.rtt = 0
 			}
-			m.mu.Lock()
+			delete(m.unheard, s.instance)
 			e, ok := m.roster.see(s, time.Now())
 			m.mu.Unlock()
-			if ok && s.instance != m.instance {
+			if ok && !self {
 				m.cfg.Logger.Info("gossip: a member has changed", "state", e.State, "role", e.Member.Role, "name", e.Member.Name, "address", e.Member.Address)
 				m.cfg.Events(e)
 			}
@@ -115,7 +145,7 @@ func (m *Membership) Join(ctx context.Context, addresses ...string) error {
 		}
 		resolved, err := resolve(ctx, a)
 		if err == nil {
-			_, err = m.list.Join(resolved)
+			err = m.joinOne(resolved)
 		}
 		if err == nil {
 			return nil
@@ -123,6 +153,15 @@ func (m *Membership) Join(ctx context.Context, addresses ...string) error {
 		errs = append(errs, fmt.Errorf("join %s: %w", a, err))
 	}
 	return errors.Join(errs...)
+}
+
+func (m *Membership) joinOne(addresses []string) error {
+	list := m.current()
+	if list == nil {
+		return errors.New("this node has no address now")
+	}
+	_, err := list.Join(addresses)
+	return err
 }
 
 // Nudge makes the rejoin loop try now, for when an address has just been learned.
@@ -150,12 +189,21 @@ func (m *Membership) Alone() bool {
 	return !slices.ContainsFunc(m.Members(), func(x entropy.Member) bool { return !x.Self && x.State == entropy.MemberAlive })
 }
 
-// Address returns HOST:PORT by which others reach this node.
-func (m *Membership) Address() string { return m.address }
+// Address returns HOST:PORT by which others reach this node, or last did.
+func (m *Membership) Address() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.address
+}
 
 // Health returns how badly this node itself keeps up, by its missed probes: 0 is
 // well, higher is worse (Lifeguard's local health, arXiv:1707.00788).
-func (m *Membership) Health() int { return m.list.GetHealthScore() }
+func (m *Membership) Health() int {
+	if list := m.current(); list != nil {
+		return list.GetHealthScore()
+	}
+	return 0
+}
 
 // SetKeys replaces the keys: the first encrypts what is sent, all decrypt what is
 // received. A rotation without a gap takes three rounds through the fabric, each
@@ -191,14 +239,16 @@ const (
 // Leave says goodbye, so that others see this node as left rather than failed,
 // and closes. It takes at most three seconds.
 func (m *Membership) Leave() {
-	if meta, err := (announcement{Node: m.cfg.Node, Leaving: true}).encode(); err == nil {
+	list := m.current()
+	meta, err := (announcement{Node: m.cfg.Node, Leaving: true}).encode()
+	if list != nil && err == nil {
 		m.delegate.meta.Store(&meta)
-		if err := m.list.UpdateNode(announceWithin); err != nil {
+		if err := list.UpdateNode(announceWithin); err != nil {
 			m.cfg.Logger.Debug("gossip: the leave was not heard", "error", err)
 		}
-	}
-	if err := m.list.Leave(leaveWithin); err != nil {
-		m.cfg.Logger.Debug("gossip: the goodbye was not heard", "error", err)
+		if err := list.Leave(leaveWithin); err != nil {
+			m.cfg.Logger.Debug("gossip: the goodbye was not heard", "error", err)
+		}
 	}
 	m.Close()
 }
@@ -207,9 +257,19 @@ func (m *Membership) Leave() {
 func (m *Membership) Close() {
 	m.closing.Do(func() {
 		m.stop()
-		if err := m.list.Shutdown(); err != nil && !errors.Is(err, net.ErrClosed) {
-			m.cfg.Logger.Debug("gossip: shut down", "error", err)
-		}
+		m.shutdown() // what still runs ends by it
 		m.running.Wait()
+		m.shutdown() // it may have moved meanwhile
 	})
+}
+
+// shutdown closes the sockets.
+func (m *Membership) shutdown() {
+	list := m.current()
+	if list == nil {
+		return
+	}
+	if err := list.Shutdown(); err != nil && !errors.Is(err, net.ErrClosed) {
+		m.cfg.Logger.Debug("gossip: shut down", "error", err)
+	}
 }

@@ -189,7 +189,7 @@ func TestAdvertise(t *testing.T) {
 	for _, c := range []struct{ listen, advertise, host string }{
 		{"127.0.0.1:0", "", "127.0.0.1"}, {"0.0.0.0:0", "127.0.0.1", "127.0.0.1"}, {"127.0.0.1:0", "localhost:0", "127.0.0.1"}, {"0.0.0.0:0", "", ""},
 	} {
-		m, err := Open(Config{Node: Node{ID: "a", Role: "worker"}, ClusterID: "lab", Keys: [][]byte{key(1)}, Listen: c.listen, Advertise: c.advertise, Toward: "127.0.0.1"})
+		m, err := Open(Config{Node: Node{ID: "a", Role: "worker"}, ClusterID: "lab", Keys: [][]byte{key(1)}, Listen: c.listen, Advertise: c.advertise, Toward: func() string { return "127.0.0.1" }})
 		if err != nil {
 			t.Fatal(err)
 		}

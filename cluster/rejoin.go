@@ -16,6 +16,12 @@ import (
 // switched off answers nothing and costs the whole timeout.
 const rejoinAtOnce = 8
 
+// rejoinTogether bounds how many missing nodes all the living ones try in one
+// round, more or less: a join hands over all that either side knows, so one that
+// succeeds heals the whole, and many at once from each of 200 members have kept a
+// busy machine from anything else.
+const rejoinTogether = 64
+
 // aloneFor is the time between two tries while nobody is known at all.
 const aloneFor = time.Second
 
@@ -44,12 +50,10 @@ func (m *Membership) rejoin(ctx context.Context) {
 // joinMissing tries some of the addresses at which somebody should be and nobody
 // is, all at once.
 func (m *Membership) joinMissing(ctx context.Context) {
-	missing := m.missing(ctx)
-	rand.Shuffle(len(missing), func(i, j int) { missing[i], missing[j] = missing[j], missing[i] })
 	var tries sync.WaitGroup
-	for _, a := range missing[:min(len(missing), rejoinAtOnce)] {
+	for _, a := range m.missing(ctx) {
 		tries.Go(func() {
-			if _, err := m.list.Join([]string{a}); err != nil {
+			if err := m.joinOne([]string{a}); err != nil {
 				m.cfg.Logger.Debug("gossip: no join", "address", a, "error", err)
 			}
 		})
@@ -57,28 +61,49 @@ func (m *Membership) joinMissing(ctx context.Context) {
 	tries.Wait()
 }
 
-// missing returns the addresses of failed members and of seeds that no living
-// member has.
+// missing returns the addresses to try: of seeds that no living member has, and of
+// some members that have failed.
 func (m *Membership) missing(ctx context.Context) []string {
-	var want, have []string
-	for _, x := range m.Members() {
-		switch x.State {
-		case entropy.MemberAlive:
+	var seeds, failed, have []string
+	m.mu.Lock()
+	for _, x := range m.roster.list() {
+		switch {
+		case x.State == entropy.MemberAlive && !m.unheard[x.Instance]:
 			have = append(have, x.Address)
-		case entropy.MemberFailed:
-			want = append(want, x.Address)
+		case x.State != entropy.MemberLeft:
+			failed = append(failed, x.Address)
 		}
 	}
+	have = append(have, m.address)
+	m.mu.Unlock()
 	for _, seed := range m.cfg.Seeds() {
 		addresses, err := resolve(ctx, seed)
 		if err != nil {
 			m.cfg.Logger.Debug("gossip: seed", "error", err)
 		}
-		want = append(want, addresses...)
+		seeds = append(seeds, addresses...)
 	}
-	have = append(have, m.Address())
-	slices.Sort(want)
-	return slices.DeleteFunc(slices.Compact(want), func(a string) bool { return slices.Contains(have, a) })
+	return choose(seeds, failed, have, rand.Float64())
+}
+
+// choose returns whom to try: the seeds, and this node's share of the failed. Luck
+// is in [0, 1) and says whether it tries one more where its share is not whole.
+func choose(seeds, failed, have []string, luck float64) []string {
+	absent := func(from []string) []string {
+		from = slices.DeleteFunc(slices.Clone(from), func(a string) bool { return slices.Contains(have, a) })
+		rand.Shuffle(len(from), func(i, j int) { from[i], from[j] = from[j], from[i] })
+		return from
+	}
+	share := min(rejoinAtOnce, float64(rejoinTogether)/float64(len(have)))
+	whole := int(share)
+	if luck < share-float64(whole) {
+		whole++
+	}
+	failed = absent(failed)
+	chosen := append(absent(seeds), failed[:min(len(failed), whole)]...)
+	chosen = chosen[:min(len(chosen), rejoinAtOnce)]
+	slices.Sort(chosen)
+	return slices.Compact(chosen)
 }
 
 // resolve looks an address HOST:PORT up, anew each time.

@@ -16,8 +16,37 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/cluster/identity"
 	"github.com/entropy-fabric/entropy/fabric"
 )
+
+// proves L-5, C-3: the second of two nodes with one name is refused, with the host
+// that has it and what to do; the first goes on.
+func TestTwoNodesOneName(t *testing.T) {
+	c := openControl(t)
+	register := func(host, key string) error {
+		cl := dialTo(t, c.URL(), entropy.ClientConfig{Token: secret(t, c, fabric.WorkerTokenFile), WorkerKey: key})
+		if _, err := cl.Join(t.Context(), entropy.JoinRequest{Hostname: host}); err != nil {
+			return err
+		}
+		_, err := cl.Register(t.Context(), entropy.Registration{Nonce: entropy.NewID(), BootID: "boot of " + host, SpoolID: "s", Slots: 1, Hostname: host, KeyHash: identity.Hash(key)})
+		return err
+	}
+	first := workerKey(t, "raspberrypi")
+	if err := register("attic", first); err != nil {
+		t.Fatal(err)
+	}
+	err := register("cellar", workerKey(t, "raspberrypi"))
+	hinted(t, err, entropy.CodeConflict)
+	for _, says := range []string{"raspberrypi", "attic", "--name"} {
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v lacks %q", err, says)
+		}
+	}
+	if err := register("attic", first); err != nil {
+		t.Errorf("the first: %v", err)
+	}
+}
 
 // hinted fails unless err has the code, and a hint that says what to do next.
 func hinted(t *testing.T, err error, code entropy.Code) {

@@ -51,7 +51,8 @@ type ControlConfig struct {
 	Gossip GossipConfig
 	Bus    BusConfig
 	// NoDiscovery leaves the questions of workers that look for their control plane
-	// unanswered. On loopback they always are.
+	// unanswered, and shows nothing to browsers of the network (mDNS). On loopback
+	// it is always so.
 	NoDiscovery bool
 
 	// Normalize is the rules by which events from outside become the envelope; the
@@ -104,8 +105,9 @@ type Control struct {
 	tokens    *keyring
 	keys      *sharedKeys
 
-	members  *cluster.Membership // nil: no gossip
-	answerer *discovery.Answerer // nil: workers are told the address
+	members    *cluster.Membership   // nil: no gossip
+	answerer   *discovery.Answerer   // nil: workers are told the address
+	advertiser *discovery.Advertiser // nil: browsers of the network do not see it
 
 	bus *bus.Bus // nil: there is none
 }
@@ -312,6 +314,9 @@ func (c *Control) sweep(ctx context.Context) {
 func (c *Control) Close() {
 	if c.answerer != nil {
 		c.answerer.Close()
+	}
+	if c.advertiser != nil {
+		c.advertiser.Close()
 	}
 	if c.members != nil {
 		c.members.Close()

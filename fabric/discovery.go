@@ -24,8 +24,9 @@ const discoveryKey = "discovery"
 // serverFile is where a worker remembers its control plane's address.
 const serverFile = identity.ServerFile
 
-// openDiscovery answers workers that look for their control plane, unless none can
-// be on another host. That it cannot is no reason not to serve.
+// openDiscovery answers workers that look for their control plane, and shows it to
+// those who browse the network, unless none can be on another host. That it cannot
+// is no reason not to serve.
 func (c *Control) openDiscovery() {
 	at := c.listener.Addr().(*net.TCPAddr)
 	if c.cfg.NoDiscovery || at.IP.IsLoopback() {
@@ -40,6 +41,10 @@ func (c *Control) openDiscovery() {
 	var err error
 	if c.answerer, err = discovery.Listen(cfg); err != nil {
 		c.cfg.Logger.Warn("workers must be told this control plane's address", "error", err)
+	}
+	ad := discovery.Advert{Cluster: c.ClusterID(), Host: self.Node, Version: c.cfg.Version, Port: self.Port, TLS: c.secure, Only: cfg.Host}
+	if c.advertiser, err = discovery.Advertise(ad, c.cfg.Logger); err != nil {
+		c.cfg.Logger.Info("browsers of the network do not see this control plane; its workers still do", "error", err)
 	}
 }
 
@@ -169,7 +174,7 @@ func (f *finder) credential() (discovery.AskConfig, error) {
 		if err != nil {
 			return discovery.AskConfig{}, err
 		}
-		return discovery.AskConfig{Secret: keys.Derive(discoveryKey)[0], Pin: pinBytes(member.CAPin)}, nil
+		return discovery.AskConfig{Cluster: member.ClusterID, Secret: keys.Derive(discoveryKey)[0], Pin: pinBytes(member.CAPin)}, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return discovery.AskConfig{}, err
@@ -187,5 +192,5 @@ func (f *finder) credential() (discovery.AskConfig, error) {
 		return discovery.AskConfig{}, err
 	}
 	key, err := identity.BeaconKey(token)
-	return discovery.AskConfig{Secret: key, Pin: pinBytes(c.CAPin)}, err
+	return discovery.AskConfig{Cluster: c.Cluster, Secret: key, Pin: pinBytes(c.CAPin)}, err
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/worker/boottime"
 	"github.com/entropy-fabric/entropy/cluster"
 	"github.com/entropy-fabric/entropy/cluster/identity"
 )
@@ -70,8 +71,9 @@ func (c *Control) openGossip() (err error) {
 	if err != nil {
 		return entropy.Errorf(entropy.CodeInvalid, "gossip: %v", err)
 	}
-	host, _ := os.Hostname() // for people only
-	node := cluster.Node{ID: "control-" + c.ClusterID(), Name: host, Role: "control", Version: c.cfg.Version}
+	host, _ := os.Hostname()     // for people only
+	boot, _ := boottime.BootID() // who has the same runs on the same machine
+	node := cluster.Node{ID: "control-" + c.ClusterID(), Name: host, Role: "control", BootID: boot, Version: c.cfg.Version}
 	listen := c.listener.Addr().(*net.TCPAddr).IP
 	if !listen.IsUnspecified() {
 		node.API = c.URL()
@@ -80,7 +82,10 @@ func (c *Control) openGossip() (err error) {
 		}
 	}
 	c.members, err = g.openMembership(cluster.Config{Node: node, ClusterID: c.ClusterID(), Keys: c.keys.current().Derive(gossipKey),
-		Profile: profile, Events: c.onMember, Logger: c.cfg.Logger}, listen.IsLoopback())
+		Profile: profile, Events: c.onMember, Logger: c.cfg.Logger,
+		Moved: func(address string) {
+			c.system.SetGossip(entropy.Gossip{Address: address, Profile: string(profile)})
+		}}, listen.IsLoopback())
 	if err != nil {
 		return err
 	}
@@ -147,9 +152,8 @@ func (w *workerGossip) open(node cluster.Node, clusterID string, profile cluster
 	if err != nil {
 		return nil, err
 	}
-	host := w.host()
 	return w.cfg.Gossip.openMembership(cluster.Config{Node: node, ClusterID: clusterID, Keys: keys.Derive(gossipKey),
-		Profile: profile, Toward: host, Seeds: w.seeds, Logger: w.cfg.Logger}, onLoopback(host))
+		Profile: profile, Toward: w.host, Seeds: w.seeds, Logger: w.cfg.Logger}, onLoopback(w.host()))
 }
 
 // rekeyed goes on with other keys, which are on disk already.

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +37,8 @@ func TestMain(m *testing.M) {
 		os.Exit(playControl())
 	case "worker":
 		os.Exit(playWorker())
+	case "burn":
+		playBurn()
 	}
 	os.Exit(m.Run())
 }
@@ -44,8 +47,9 @@ func playControl() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	ttl, _ := time.ParseDuration(os.Getenv("TTL"))
-	c, err := fabric.OpenControl(ctx, fabric.ControlConfig{DataDir: os.Getenv("DIR"), Listen: os.Getenv("LISTEN"), LeaseTTL: ttl, Gossip: fabric.GossipConfig{Profile: os.Getenv("PROFILE")},
-		Logger: testLogger(), CommitMark: commitMark(os.Getenv("MARK"))})
+	beat, _ := time.ParseDuration(os.Getenv("HEARTBEAT")) // "" means the default
+	c, err := fabric.OpenControl(ctx, fabric.ControlConfig{DataDir: os.Getenv("DIR"), Listen: os.Getenv("LISTEN"), LeaseTTL: ttl, Heartbeat: beat, Gossip: fabric.GossipConfig{Profile: os.Getenv("PROFILE")},
+		NoDiscovery: os.Getenv("NO_DISCOVERY") != "", Version: "test", Logger: testLogger(), CommitMark: commitMark(os.Getenv("MARK"))})
 	if err == nil {
 		fmt.Println(c.URL())
 		err = c.Run(ctx)
@@ -62,7 +66,7 @@ func playWorker() int {
 	defer stop()
 	slots, _ := strconv.Atoi(os.Getenv("SLOTS"))
 	w, err := fabric.OpenWorker(ctx, fabric.WorkerConfig{DataDir: os.Getenv("DIR"), Server: os.Getenv("SERVER"), TokenFile: os.Getenv("TOKEN_FILE"),
-		Name: entropy.WorkerID(os.Getenv("NAME")), Slots: slots, Logger: testLogger(),
+		Name: entropy.WorkerID(os.Getenv("NAME")), Slots: slots, Labels: map[string]string{"host": os.Getenv("NAME")}, Logger: testLogger(),
 		Handlers: map[string]worker.Handler{"noop": func(context.Context, *worker.Run) (any, error) { return nil, nil }}})
 	if err == nil {
 		err = w.Run(ctx)
@@ -72,6 +76,24 @@ func playWorker() int {
 		return 1
 	}
 	return 0
+}
+
+// playBurn keeps every processor busy twice over, until it is killed.
+func playBurn() {
+	n := 2 * runtime.NumCPU()
+	runtime.GOMAXPROCS(n)
+	for range n - 1 {
+		go spin()
+	}
+	spin()
+}
+
+func spin() {
+	for i := uint64(1); ; i = i*6364136223846793005 + 1442695040888963407 {
+		if i == 0 {
+			return // never: it keeps the loop from being left out
+		}
+	}
 }
 
 func testLogger() *slog.Logger {
@@ -117,6 +139,9 @@ type lab struct {
 	mark   []byte
 	ctl    *process
 	url    string
+
+	mu sync.Mutex
+	cl *entropy.Client // of url
 }
 
 // process is one of a lab's processes.
@@ -264,17 +289,24 @@ func (w *labWorker) thaw() {
 	_ = w.agent.cmd.Process.Signal(syscall.SIGCONT)
 }
 
+// client returns one client for as long as the control plane is where it is: what
+// polls would otherwise leave a connection open at each look.
 func (l *lab) client() *entropy.Client {
 	l.t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cl != nil && l.cl.Server() == l.url {
+		return l.cl
+	}
 	token, err := os.ReadFile(filepath.Join(l.path("control"), fabric.AdminTokenFile))
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	c, err := entropy.NewClient(entropy.ClientConfig{Server: l.url, Token: string(token)})
-	if err != nil {
+	if l.cl, err = entropy.NewClient(entropy.ClientConfig{Server: l.url, Token: string(token)}); err != nil {
 		l.t.Fatal(err)
 	}
-	return c
+	l.t.Cleanup(l.cl.CloseIdle)
+	return l.cl
 }
 
 func (l *lab) submit(c *entropy.Client, spec entropy.JobSpec) entropy.JobID {

@@ -142,21 +142,46 @@ func (h *hosts) client() *entropy.Client {
 // dialOn connects from a host: a socket stays in the namespace it was made in.
 func (h *hosts) dialOn(host string) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-			var fd int
-			if fd, err = unix.Open("/run/netns/"+h.ns(host), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-				return
-			}
-			defer unix.Close(fd)
-			if err = unix.Setns(fd, unix.CLONE_NEWNET); err == nil {
-				conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
-			}
-		}()
-		<-done
+		h.inside(host, func() { conn, err = (&net.Dialer{}).DialContext(ctx, network, address) })
 		return conn, err
+	}
+}
+
+// inside calls f on a thread that is in a host's namespace.
+func (h *hosts) inside(host string, f func()) {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		fd, err := unix.Open("/run/netns/"+h.ns(host), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			defer unix.Close(fd)
+			err = unix.Setns(fd, unix.CLONE_NEWNET)
+		}
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		h.t.Errorf("enter the namespace of %s: %v", host, err)
+	}
+}
+
+// nft drops packets on a host: each rule ends with what becomes of those it matches.
+// Both directions are filtered.
+func (h *hosts) nft(host string, rules ...string) {
+	h.t.Helper()
+	if _, err := exec.LookPath("nft"); err != nil {
+		h.t.Fatal("a blocked network needs the program nft (nftables): scripts/setup installs it")
+	}
+	all := []string{"add table inet cut", "add chain inet cut in { type filter hook input priority 0 ; }", "add chain inet cut out { type filter hook output priority 0 ; }"}
+	for _, r := range rules {
+		all = append(all, "add rule inet cut in "+r, "add rule inet cut out "+r)
+	}
+	for _, line := range all {
+		if out, err := exec.Command("ip", "netns", "exec", h.ns(host), "nft", line).CombinedOutput(); err != nil {
+			h.t.Fatalf("nft %s: %s", line, out)
+		}
 	}
 }
 
@@ -261,12 +286,56 @@ func TestSeveralHosts(t *testing.T) {
 		return true
 	}
 	t.Logf("4 workers, one of them on two networks, found the control plane %s after their start", h.await(15*time.Second, "not all are there", all))
-	h.cutAndHeal()
-	h.flap()
-	h.oneWay()
-	h.blocked()
-	h.move()
-	h.await(30*time.Second, "not all found the control plane that moved", all)
+	h.step("CableCut", h.cutAndHeal)
+	h.step("Flapping", h.flap)
+	h.step("OneWay", h.oneWay)
+	h.step("UDPBlocked", h.blocked)
+	h.step("ControlMoves", func() {
+		h.move()
+		h.await(30*time.Second, "not all found the control plane that moved", all)
+	})
+}
+
+// proves C-1, C-4: a control plane on two networks that know nothing of each other
+// serves both: who is on either is there, by heartbeats and by gossip, and stays.
+func TestDualHomedControl(t *testing.T) {
+	t.Setenv("PROFILE", "fast")
+	h := newHosts(t)
+	h.host("ctl", "br0 10.77.0.1/24", "br1 10.78.0.1/24")
+	h.host("w1", "br0 10.77.0.11/24")
+	h.host("w2", "br1 10.78.0.12/24")
+	h.control()
+	h.workerOn("w1")
+	h.workerOn("w2")
+	both := func() bool { return h.seen("w1") && h.seen("w2") }
+	t.Logf("both there after %s", h.await(15*time.Second, "not both are there", both))
+	looks, away := 0, 0
+	for end := time.Now().Add(12 * time.Second); time.Now().Before(end); looks++ { // three times what fast needs to miss one
+		if h.state("w1") != entropy.WorkerAlive || h.state("w2") != entropy.WorkerAlive {
+			t.Fatal("one of them was lost")
+		}
+		if !both() {
+			away++
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	if away > 0 {
+		t.Errorf("at %d of %d looks one of them was no member", away, looks)
+	}
+}
+
+// step runs a part of the test under a name of its own. What it makes ends with it.
+func (h *hosts) step(name string, f func()) {
+	h.t.Helper()
+	whole := h.t
+	ok := whole.Run(name, func(t *testing.T) {
+		h.t = t
+		defer func() { h.t = whole }()
+		f()
+	})
+	if !ok {
+		whole.FailNow()
+	}
 }
 
 // cutAndHeal pulls a worker's cable until it is LOST. Its job never stops and is its
@@ -315,17 +384,8 @@ func (h *hosts) oneWay() {
 // that, and when its machine dies, the lease alone tells.
 func (h *hosts) blocked() {
 	h.t.Helper()
-	if _, err := exec.LookPath("nft"); err != nil {
-		h.t.Log("gossip is not blocked in this run: that needs the program nft (nftables)")
-		return
-	}
 	h.host("w5", "br0 10.77.0.15/24")
-	for _, rule := range []string{"add table inet cut", "add chain inet cut in { type filter hook input priority 0 ; }", "add chain inet cut out { type filter hook output priority 0 ; }",
-		"add rule inet cut in udp dport 7601 drop", "add rule inet cut out udp dport 7601 drop", "add rule inet cut in tcp dport 7601 drop", "add rule inet cut out tcp dport 7601 drop"} {
-		if out, err := exec.Command("ip", "netns", "exec", h.ns("w5"), "nft", rule).CombinedOutput(); err != nil {
-			h.t.Fatalf("nft %s: %s", rule, out)
-		}
-	}
+	h.nft("w5", "udp dport 7601 drop", "tcp dport 7601 drop")
 	w := h.workerOn("w5")
 	h.await(20*time.Second, "w5 is not there", func() bool { return h.state("w5") == entropy.WorkerAlive })
 	if h.seen("w5") {

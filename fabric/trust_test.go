@@ -75,7 +75,7 @@ func workerKey(t *testing.T, name entropy.WorkerID) string {
 // proves S-3: off loopback TLS is served by the cluster's own authority, and every
 // way for a client to know it works: the token's pin, under any address, and ca.pem
 func TestTLSOffLoopback(t *testing.T) {
-	c, _ := startControl(t, fabric.ControlConfig{Listen: "0.0.0.0:0"})
+	c, _ := startControl(t, fabric.ControlConfig{Listen: "0.0.0.0:0", NoDiscovery: true})
 	if !strings.HasPrefix(c.URL(), "https://") || !c.Secure() {
 		t.Fatalf("it is served at %s", c.URL())
 	}
@@ -111,7 +111,7 @@ func TestInsecureAndBack(t *testing.T) {
 	dir := t.TempDir()
 	var before string
 	for i, insecure := range []bool{true, false, true} {
-		c, stop := startControl(t, fabric.ControlConfig{DataDir: dir, Listen: "0.0.0.0:0", Insecure: insecure})
+		c, stop := startControl(t, fabric.ControlConfig{DataDir: dir, Listen: "0.0.0.0:0", Insecure: insecure, NoDiscovery: true})
 		text := secret(t, c, fabric.AdminTokenFile)
 		ticket, err := entropy.ParseTicket(text)
 		if err != nil || ticket.ClusterID != c.ClusterID() || (ticket.CAPin == "") != insecure || i > 0 && ticket.Secret != before {

@@ -177,16 +177,7 @@ func (a *Answerer) here(index int) bool {
 		return true
 	}
 	i, err := net.InterfaceByIndex(index)
-	if err != nil {
-		return false
-	}
-	addrs, err := i.Addrs()
-	for _, x := range addrs {
-		if n, ok := x.(*net.IPNet); ok && n.IP.Equal(a.cfg.Host) {
-			return true
-		}
-	}
-	return false && err == nil
+	return err == nil && has(i, a.cfg.Host)
 }
 
 // reply returns the answer to a packet, nil when it deserves none.

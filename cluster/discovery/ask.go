@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,9 +22,14 @@ type AskConfig struct {
 	Node   string // who asks, for people
 	// Pin, when not zero, is that of the authority that the control plane must name.
 	Pin [32]byte
+	// Cluster is the ID of the cluster that is looked for, "" when it is not known:
+	// adverts of others are passed over.
+	Cluster string
 	// Also are further hosts to ask, as where the control plane was before.
 	Also []netip.AddrPort
-	Now  func() time.Time // nil means time.Now
+	// NoBrowse leaves out adverts by multicast DNS.
+	NoBrowse bool
+	Now      func() time.Time // nil means time.Now
 
 	links func() ([]link, error) // of tests, which must not leave their machine
 }
@@ -42,6 +48,11 @@ const (
 	maxPause   = 2 * time.Second
 )
 
+// browseAfter is how long the questions alone are tried. Who does not answer them
+// may still be seen by multicast DNS, which some networks carry where they carry
+// nothing else; it is asked then by its address.
+const browseAfter = 2 * time.Second
+
 // Find asks until somebody answers or ctx ends. The error says that nobody did, or
 // that the clocks are too far apart.
 func Find(ctx context.Context, cfg AskConfig) (Found, error) {
@@ -56,25 +67,52 @@ func Find(ctx context.Context, cfg AskConfig) (Found, error) {
 		return Found{}, entropy.Errorf(entropy.CodeUnavailable, "look for a control plane: %v", err).WithHint("name it with --join or --server")
 	}
 	defer a.close()
-	pause := firstPause
-	for {
+	pause, begun := firstPause, time.Now()
+	seen := make(chan netip.Addr, sightings)
+	for browsing := cfg.NoBrowse; ctx.Err() == nil; pause = min(2*pause, maxPause) {
 		a.ask()
-		timer := time.NewTimer(pause)
+		if !browsing && time.Since(begun) >= browseAfter {
+			browsing = true
+			defer browse(cfg.Cluster, seen)()
+		}
+		switch h, ok := a.wait(ctx, pause, seen); {
+		case ok && h.kind == Skewed:
+			return Found{}, entropy.Errorf(entropy.CodeConflict, "this machine's clock is off by %s, as the control plane at %s sees it", h.skew.Round(time.Second), h.Found.URL).
+				WithHint("set the clock (timedatectl set-ntp true), then start the worker again")
+		case ok:
+			return h.Found, nil
+		}
+	}
+	return Found{}, entropy.Errorf(entropy.CodeUnavailable, "no control plane of this cluster answers on the networks of this machine").
+		WithHint("is it up, and does it listen on other than loopback? name it with --join HOST if multicast does not reach it; entropy net check tells more")
+}
+
+// wait returns the first answer that arrives within a time, and asks whoever is
+// seen meanwhile.
+func (a *asker) wait(ctx context.Context, pause time.Duration, seen <-chan netip.Addr) (heard, bool) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
 		select {
 		case h := <-a.heard:
-			timer.Stop()
-			if h.kind == Skewed {
-				return Found{}, entropy.Errorf(entropy.CodeConflict, "this machine's clock is off by %s, as the control plane at %s sees it", h.skew.Round(time.Second), h.Found.URL).
-					WithHint("set the clock (timedatectl set-ntp true), then start the worker again")
-			}
-			return h.Found, nil
+			return h, true
+		case addr := <-seen:
+			a.also(addr)
 		case <-ctx.Done():
-			timer.Stop()
-			return Found{}, entropy.Errorf(entropy.CodeUnavailable, "no control plane of this cluster answers on the networks of this machine").
-				WithHint("is it up, and does it listen on other than loopback? name it with --join HOST if multicast does not reach it; entropy net check tells more")
+			return heard{}, false
 		case <-timer.C:
+			return heard{}, false
 		}
-		pause = min(2*pause, maxPause)
+	}
+}
+
+// also asks an address that was seen, from now on too. One of a single link says
+// nothing without its interface.
+func (a *asker) also(addr netip.Addr) {
+	to := netip.AddrPortFrom(addr, Port)
+	if addr.IsGlobalUnicast() && len(a.cfg.Also) < sightings && !slices.Contains(a.cfg.Also, to) {
+		a.cfg.Also = append(slices.Clip(a.cfg.Also), to)
+		a.send(a.question(), to)
 	}
 }
 
@@ -129,11 +167,16 @@ func (a *asker) close() {
 	}
 }
 
-// ask sends one question over every way there is. What cannot be sent is not.
-func (a *asker) ask() {
+// question makes the next one.
+func (a *asker) question() []byte {
 	n := a.next[0]
 	a.next = append(a.next[1:], n)
-	b := Encode(Packet{Kind: Ask, Key: a.key, Nonce: n, Time: a.cfg.Now(), Node: a.cfg.Node}, a.cfg.Secret)
+	return Encode(Packet{Kind: Ask, Key: a.key, Nonce: n, Time: a.cfg.Now(), Node: a.cfg.Node}, a.cfg.Secret)
+}
+
+// ask sends one question over every way there is. What cannot be sent is not.
+func (a *asker) ask() {
+	b := a.question()
 	all, _ := a.cfg.links()
 	for i := range all {
 		if all[i].four {
@@ -148,11 +191,16 @@ func (a *asker) ask() {
 		}
 	}
 	for _, to := range a.cfg.Also {
-		if to.Addr().Is4() {
-			_, _ = a.four.WriteTo(b, nil, net.UDPAddrFromAddrPort(to))
-		} else if a.six != nil {
-			_, _ = a.six.WriteTo(b, nil, net.UDPAddrFromAddrPort(to))
-		}
+		a.send(b, to)
+	}
+}
+
+// send sends a question to one host.
+func (a *asker) send(b []byte, to netip.AddrPort) {
+	if to.Addr().Is4() {
+		_, _ = a.four.WriteTo(b, nil, net.UDPAddrFromAddrPort(to))
+	} else if a.six != nil {
+		_, _ = a.six.WriteTo(b, nil, net.UDPAddrFromAddrPort(to))
 	}
 }
 

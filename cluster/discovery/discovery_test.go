@@ -150,6 +150,44 @@ func TestDamagedPackets(t *testing.T) {
 	}
 }
 
+// Malformed, truncated, oversized, forged and replayed beacons, as they arrive on the
+// socket, get no answer, and the next good question does.
+func TestBadBeaconsAreDropped(t *testing.T) {
+	at := answerer(t, nil)
+	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ask := func(n Nonce, key []byte) []byte {
+		return Encode(Packet{Kind: Ask, Key: labID, Nonce: n, Time: time.Now(), Node: "w"}, key)
+	}
+	first := ask(Nonce{1}, labKey)
+	for _, b := range [][]byte{first, first, nil, []byte("ENT"), first[:Size-1], append(bytes.Clone(first), make([]byte, 9000)...), bytes.Repeat([]byte{0xff}, Size),
+		ask(Nonce{2}, bytes.Repeat([]byte{8}, 32)), Encode(Packet{Kind: Answer, Key: labID, Nonce: Nonce{3}, Time: time.Now()}, labKey), ask(Nonce{4}, labKey)} {
+		if _, err := conn.Write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var answered []byte
+	b := make([]byte, 10_000)
+	for len(answered) == 0 || answered[len(answered)-1] != 4 {
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second)) // it is open
+		n, err := conn.Read(b)
+		if err != nil {
+			t.Fatalf("answered: %v; then %v", answered, err)
+		}
+		p, err := Decode(b[:n], keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered = append(answered, p.Nonce[0])
+	}
+	if !bytes.Equal(answered, []byte{1, 4}) {
+		t.Errorf("answered were the questions %v", answered)
+	}
+}
+
 // FuzzDecode: nothing that arrives breaks the decoder, and what it accepts is what
 // the holder of the key has sent.
 func FuzzDecode(f *testing.F) {

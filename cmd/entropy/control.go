@@ -41,7 +41,7 @@ func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
 	s.StringVar(&f.gossip.Profile, "profile", "lan", "how soon a dead worker is missed: lan (5 to 9 s), fast (2 to 3.5 s, heartbeats every second) or wan; workers follow")
 	s.StringVar(&f.normalize, "normalize", "", "`FILE` of rules by which events from outside become the fabric's envelope (docs/INGEST.md)")
 	s.StringVar(&f.executors, "executors", "", "`FILE` that says what the control plane executes itself: http, notify, s3, controlm, local (docs/EXECUTORS.md)")
-	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane")
+	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane, nor show it to browsers of the network (mDNS)")
 	f.registerBus(s)
 }
 
