@@ -420,7 +420,7 @@ func TestReadActionReport(t *testing.T) {
 // there is one outcome, and one attempt lasts at most
 func TestActionProperties(t *testing.T) {
 	seen := make(map[string]int)
-	for seed := range uint64(lives(600)) {
+	for seed := range uint64(600) {
 		w := &walk{life: newLife(t, []string{`{"command":"c","ttl_sec":100,"timeout_sec":30,"heartbeat_sec":10,"retry":{"max":3,"initial":"5s"}}`,
 			`{"command":"c","ttl_sec":1000,"approval":true,"retry":{"max":4,"initial":"1s","non_retryable":["io"]}}`}[seed%2]), r: rand.New(rand.NewPCG(seed, 3))}
 		w.long = true
