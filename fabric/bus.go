@@ -10,6 +10,7 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/cluster/bus"
+	"github.com/entropy-fabric/entropy/cluster/telemetry"
 	"github.com/entropy-fabric/entropy/persistence/outbox"
 )
 
@@ -141,4 +142,10 @@ func (c *Control) Outbox() (stats outbox.Stats, ok bool) {
 		return stats, false
 	}
 	return r.Stats(), true
+}
+
+// outboxStats gives telemetry the outbox's figures in its own words.
+func (c *Control) outboxStats() telemetry.OutboxStats {
+	s, _ := c.Outbox()
+	return telemetry.OutboxStats{Lag: s.Lag, LagFor: s.LagFor, Delivered: s.Delivered, Failures: s.Failures}
 }
