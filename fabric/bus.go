@@ -11,6 +11,7 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/cluster/bus"
+	"github.com/entropy-fabric/entropy/cluster/telemetry"
 	"github.com/entropy-fabric/entropy/persistence/outbox"
 )
 
@@ -186,4 +187,10 @@ func (c *Control) BusURL() string {
 		scheme = "tls://"
 	}
 	return scheme + c.bus.Addr().String()
+}
+
+// outboxStats gives telemetry the outbox's figures in its own words.
+func (c *Control) outboxStats() telemetry.OutboxStats {
+	s, _ := c.Outbox()
+	return telemetry.OutboxStats{Lag: s.Lag, LagFor: s.LagFor, Delivered: s.Delivered, Failures: s.Failures}
 }

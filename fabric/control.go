@@ -205,7 +205,11 @@ func (c *Control) pairings() api.Pairings {
 }
 
 func (c *Control) openServer() (err error) {
-	metrics, err := telemetry.New(telemetry.Config{Version: c.cfg.Version, Status: c.system, Journal: c.journalStats})
+	conf := telemetry.Config{Version: c.cfg.Version, Status: c.system, Journal: c.journalStats}
+	if c.bus != nil {
+		conf.Outbox = c.outboxStats
+	}
+	metrics, err := telemetry.New(conf)
 	if err != nil {
 		return err
 	}

@@ -81,7 +81,7 @@ const maxPending = 256
 // ctx ends. The durable name keeps the place: what was acknowledged does not come
 // again, everything else does, after a restart of either side too. Without Parallel h
 // is called for one message at a time, in the order of the stream, but for those that
-// are tried again. It makes the consumer, and makes it again when it is gone.
+// are delivered again: after a Retry, or when a connection broke that they were on. It makes the consumer, and makes it again when it is gone.
 func (b *Bus) Consume(ctx context.Context, stream, durable, filter string, h Handler, options ...ConsumeOption) error {
 	if !tokenPattern.MatchString(durable) {
 		return invalidToken("name of the consumer", durable)
@@ -131,7 +131,7 @@ func (c *consumer) run(ctx context.Context, turn <-chan struct{}) error {
 	}
 	defer messages.Stop()
 	ctx, done := context.WithCancel(ctx)
-	stopWaiting := context.AfterFunc(ctx, messages.Stop)
+	stopWaiting := context.AfterFunc(ctx, messages.Drain) // what has come is given back below
 	defer stopWaiting()
 	go func() { // a turn ends it as well
 		select {
@@ -173,6 +173,8 @@ func (c *consumer) lanes(ctx context.Context) *lanes {
 			for msg := range l.queue[i] {
 				if ctx.Err() == nil {
 					c.handle(ctx, msg)
+				} else {
+					_ = msg.Nak() // it comes again at once, not only when it was waited for in vain
 				}
 			}
 		})

@@ -36,6 +36,7 @@ var exports = map[string]exportRule{
 	entropy.KindEnrollment: {keep: []string{"id", "version", "token", "hostname", "joined_at"}},
 	entropy.KindPolicy:     {},
 	entropy.KindAction:     {},
+	kindDeadLetter:         {},
 }
 
 // exported returns the attrs of an event as they may leave the process.

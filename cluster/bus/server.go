@@ -92,7 +92,11 @@ func (e *embedded) start() error {
 	s.SetLoggerV2(log, false, false, false)
 	e.auth.serve(s)
 	s.Start()
-	if !s.ReadyForConnections(startTimeout) || !s.JetStreamEnabled() {
+	ready := false
+	for end := time.Now().Add(startTimeout); !ready && !log.failed() && time.Now().Before(end); {
+		ready = s.ReadyForConnections(50 * time.Millisecond)
+	}
+	if !ready || !s.JetStreamEnabled() {
 		s.Shutdown()
 		s.WaitForShutdown()
 		return entropy.Errorf(entropy.CodeUnavailable, "the embedded bus does not start: %s", log.reason()).
@@ -221,6 +225,12 @@ func (l *serverLog) Debugf(string, ...any) {}
 
 // Tracef implements server.Logger.
 func (l *serverLog) Tracef(string, ...any) {}
+
+func (l *serverLog) failed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fatal != ""
+}
 
 func (l *serverLog) reason() string {
 	l.mu.Lock()

@@ -254,11 +254,18 @@ func eventSubject(e *entropy.Event) string {
 	return subjectEvents + "." + kind
 }
 
+// kindDeadLetter is the entity kind of dead letters that are journaled.
+const kindDeadLetter = "deadletter"
+
 // actionSubject is where the events of actions go besides: an end on actions.result,
 // what was given up on actions.dlq, what happens on the way on actions.progress. A
 // request is on neither: it is not progress.
 func actionSubject(e *entropy.Event) (stream, subject string) {
-	if kind, _ := entropy.SplitEntity(e.EntityID); kind != entropy.KindAction {
+	switch kind, _ := entropy.SplitEntity(e.EntityID); kind {
+	case kindDeadLetter:
+		return StreamDeadLetters, SubjectDeadLetter
+	case entropy.KindAction:
+	default:
 		return "", ""
 	}
 	switch e.Type {
@@ -266,8 +273,6 @@ func actionSubject(e *entropy.Event) (stream, subject string) {
 		return "", ""
 	case entropy.ActionSucceededType, entropy.ActionFailedType, entropy.ActionCanceledType:
 		return StreamResult, SubjectResult
-	case DeadLetterType:
-		return StreamDeadLetters, SubjectDeadLetter
 	}
 	return StreamProgress, SubjectProgress
 }

@@ -193,6 +193,20 @@ func TestEventSubject(t *testing.T) {
 	}
 }
 
+// proves A-4: what is journaled of dead letters goes on actions.dlq as well.
+func TestDeadLettersAsJournaled(t *testing.T) {
+	t.Parallel()
+	b := start(t, Config{})
+	events := facts(1, 3)
+	events[0].Type, events[0].EntityID = "deadletter.added", "deadletter:x"
+	s := NewSink(b, 1)
+	must(t, s.Deliver(t.Context(), events))
+	must(t, s.Deliver(t.Context(), events))
+	if all := stored(t, b, StreamDeadLetters); len(all) != 1 || all[0].Header.Get("ce-type") != "io.entropy.deadletter.added" {
+		t.Errorf("%d dead letters are there", len(all))
+	}
+}
+
 // BenchmarkRelay measures facts per second into the embedded server, beside the rate
 // of the same bytes with nothing of ours around them.
 func BenchmarkRelay(b *testing.B) {

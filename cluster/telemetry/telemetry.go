@@ -38,6 +38,14 @@ type JournalStats struct {
 	QueuedAppends int       // appends that wait for the next commit
 }
 
+// OutboxStats is how far the journal is published on the bus.
+type OutboxStats struct {
+	Lag       uint64        // events that are journaled and not published
+	LagFor    time.Duration // how long there have been any
+	Delivered uint64        // events, since the start
+	Failures  uint64        // attempts that failed, since the start
+}
+
 // Histogram is an aggregated histogram: Buckets maps an upper bound to how many
 // observations were at or below it (cumulative). The bound +Inf is implied.
 type Histogram struct {
@@ -54,6 +62,8 @@ type Config struct {
 	Status StatusSource
 	// Journal gives the journal's statistics at each scrape; nil leaves them out.
 	Journal func() JournalStats
+	// Outbox gives how far the journal is published at each scrape; nil leaves it out.
+	Outbox func() OutboxStats
 	// Timeout bounds one reading of Status; 0 means 5 s.
 	Timeout time.Duration
 }
@@ -98,6 +108,9 @@ func New(conf Config) (*Registry, error) {
 	}
 	if conf.Journal != nil {
 		all = append(all, newJournalCollector(conf.Journal))
+	}
+	if conf.Outbox != nil {
+		all = append(all, newOutboxCollector(conf.Outbox))
 	}
 	for _, c := range all {
 		if err := r.reg.Register(c); err != nil {

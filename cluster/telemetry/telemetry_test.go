@@ -43,6 +43,31 @@ func full(t *testing.T) (*telemetry.Registry, *source) {
 }
 
 // proves O-1
+func TestOutboxMetrics(t *testing.T) {
+	reg, err := telemetry.New(telemetry.Config{Outbox: func() telemetry.OutboxStats {
+		return telemetry.OutboxStats{Lag: 7, LagFor: 1500 * time.Millisecond, Delivered: 100, Failures: 2}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	families, err := reg.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		m := f.GetMetric()[0]
+		got[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+	}
+	for name, want := range map[string]float64{"entropy_outbox_lag_events": 7, "entropy_outbox_lag_seconds": 1.5,
+		"entropy_outbox_delivered_events_total": 100, "entropy_outbox_failures_total": 2} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
+	}
+}
+
+// proves O-1
 func TestMetrics(t *testing.T) {
 	reg, _ := full(t)
 	const want = `
