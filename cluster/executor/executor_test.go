@@ -385,6 +385,24 @@ func TestServerComesLater(t *testing.T) {
 	}
 }
 
+// proves A-3: an order that cannot be understood is terminated, a verdict that cannot
+// is ignored, and neither keeps the executor from its work.
+func TestNotUnderstood(t *testing.T) {
+	c := executortest.Start(t, one("ops-1", "noop"))
+	e := executor.New(config(c, "ops-1"))
+	e.Handle("noop", func(context.Context, *executor.Task) (any, error) { return nil, nil })
+	start(t, e)
+	for _, text := range []string{``, `no JSON`, `{}`, `{"attrs":7}`, `{"attrs":{"command":"noop"}}`,
+		`{"attrs":{"action_id":"a","attempt_id":"b","command":"other"}}`, `{"attrs":{"action_id":"a","attempt_id":"b","command":"noop","remaining_ms":-1}}`} {
+		c.Conn().Publish("actions.requested.noop", []byte(text))
+		c.Conn().Publish("actions.verdict.ops-1", []byte(text))
+	}
+	if a := c.Done(c.Issue(order("noop", `{}`), 1)); a.State != entropy.ActionSucceeded {
+		t.Errorf("%s", a.State)
+	}
+	c.UntilSettled("noop")
+}
+
 // proves A-3: what was canceled before it was taken is not carried out.
 func TestCanceledBeforeItBegan(t *testing.T) {
 	c := executortest.Start(t, one("ops-1", "noop"))

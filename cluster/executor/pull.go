@@ -126,6 +126,8 @@ func decode(data []byte, command string) (*record, error) {
 	case o.RemainingMS < 0 || o.TimeoutMS < 0 || o.HeartbeatMS < 0:
 		return nil, errors.New("it has negative times")
 	}
+	most := entropy.MaxTTL.Milliseconds() // more would overflow a duration sooner or later
+	r.Order.RemainingMS, r.Order.TimeoutMS = min(r.Order.RemainingMS, most), min(r.Order.TimeoutMS, most)
 	return r, nil
 }
 

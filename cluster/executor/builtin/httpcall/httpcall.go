@@ -78,6 +78,14 @@ func Register(to executor.Registry, conf Config) error {
 		return fmt.Errorf("http_call: %w", err)
 	}
 	c := &caller{Config: conf, client: builtin.NewClient(conf.Private)}
+	same := c.client.CheckRedirect
+	c.client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		if err := same(req, via); err != nil {
+			return err
+		}
+		_, err := c.allowed(req.Method, req.URL) // nor to another path
+		return err
+	}
 	to.Handle("http_call", c.call, executor.DryRun())
 	return nil
 }

@@ -64,10 +64,14 @@ func TestNotAllowed(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was called") }))
 	defer other.Close()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/v1/away" {
+		switch r.URL.Path {
+		case "/v1/away":
+			http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+		case "/v1/aside":
+			http.Redirect(w, r, "/v2/admin", http.StatusTemporaryRedirect)
+		default:
 			t.Errorf("%s was called", r.URL)
 		}
-		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
 	}))
 	defer srv.Close()
 	h := handlers(t, srv, nil)
@@ -83,6 +87,7 @@ func TestNotAllowed(t *testing.T) {
 		"header":      `{"url":"` + srv.URL + `/v1/x","headers":{"authorization":"mine"}}`,
 		"size":        `{"method":"POST","url":"` + srv.URL + `/v1/x","text":"` + strings.Repeat("x", 70<<10) + `"}`,
 		"redirect":    `{"method":"POST","url":"` + srv.URL + `/v1/away"}`,
+		"redirected":  `{"method":"POST","url":"` + srv.URL + `/v1/aside"}`,
 	} {
 		_, err := h.Call(t.Context(), "http_call", args)
 		if kind, final := executortest.KindOf(err); err == nil || kind != builtin.KindNotAllowed || !final {

@@ -48,7 +48,10 @@ const (
 	maxKey       = 1024
 )
 
-type store struct{ Config }
+type store struct {
+	Config
+	transport http.RoundTripper
+}
 
 // Register gives the commands to an executor.
 func Register(to executor.Registry, conf Config) error {
@@ -74,7 +77,7 @@ func Register(to executor.Registry, conf Config) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	s := &store{conf}
+	s := &store{conf, builtin.NewClient(true).Transport} // the endpoint is a setting, so it may be private
 	for command, fn := range map[string]func(context.Context, *executor.Task, *minio.Client) (any, error){
 		"s3_put": s.put, "s3_copy": s.copy, "s3_presence": s.presence} {
 		to.Handle(command, func(ctx context.Context, t *executor.Task) (any, error) {
@@ -111,9 +114,8 @@ func (s *store) client() (*minio.Client, error) {
 	if s.PathStyle {
 		style = minio.BucketLookupPath
 	}
-	transport := builtin.NewClient(true).Transport // the endpoint is a setting, so it may be private
 	return minio.New(u.Host, &minio.Options{Creds: credentials.NewStaticV4(id, key, session), Secure: u.Scheme == "https",
-		Region: s.Region, BucketLookup: style, Transport: transport, MaxRetries: 3})
+		Region: s.Region, BucketLookup: style, Transport: s.transport, MaxRetries: 3})
 }
 
 // object is one that an action names.
