@@ -8,6 +8,7 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 # What may be set on the command line, as in `make soak BUDGET=8h`.
 BUDGET ?= 30m
 FUZZTIME ?= 30s
+DATA ?= ../shared/data
 TEST_LIMIT ?= 22m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
@@ -20,7 +21,7 @@ GENERATED_ROOT := ^TestLifecycleDoc$$
 GENERATED_CLI := ^TestTheReferenceIsFresh$$
 GENERATED_API := ^TestOpenAPI
 
-.PHONY: help setup build demo test bench soak lint generate verify-generated fuzz clean
+.PHONY: help setup build demo test bench bench-entropy soak lint generate verify-generated fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -51,6 +52,9 @@ test: setup ## format, vet, the simulator, and every test under the race detecto
 bench: build ## measure, beside a baseline in the same run
 	go build -o bin/entropybench ./cmd/entropybench
 	./bin/entropybench
+
+bench-entropy: build ## score the entropy layer on published sets below DATA (default ../shared/data)
+	GOMAXPROCS=1 ./scripts/bench-entropy $(DATA) ./bin/entropy
 
 soak: setup ## fresh seeds and the crash tests, in turn, for BUDGET (default 30m)
 	./scripts/soak $(BUDGET)
