@@ -203,6 +203,10 @@ func TestVanishedAndUnseen(t *testing.T) {
 		t.Fatalf("missing: %+v", found)
 	}
 	at = at.Add(time.Hour)
+	certain := a.Advance(at)
+	if len(certain) != 1 || certain[0].Channel != Missing || !certain[0].Bounded {
+		t.Errorf("an hour later it is not certain: %+v", certain)
+	}
 	odd := feed(a, chain(r, "odd", at, "pick", "ship"))
 	if len(odd) != 1 || odd[0].Channel != Unseen || odd[0].Bits < 12 {
 		t.Errorf("unseen: %+v", odd)
