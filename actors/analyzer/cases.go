@@ -176,6 +176,9 @@ func (a *Analyzer) overdue(w *wait) {
 		a.closeCase(w.of)
 	case patient:
 		w.stage = late
+		if w.series.repeats++; w.series.absent.IsZero() {
+			w.series.absent = w.due
+		}
 		if w.expect.Late < w.expect.Missing {
 			a.absent(w, Late)
 			a.waits.arm(w, w.since.Add(w.expect.Missing))
@@ -236,7 +239,7 @@ func (a *Analyzer) absent(w *wait, channel string) {
 	p := w.expect.Tail(w.due.Sub(w.since))
 	d := Deviation{
 		Entity: w.series.entity, Step: w.series.step, Channel: channel, At: w.due, From: w.since, To: w.due,
-		Bits: surprisal(p), P: p, Limit: a.lateLimit, Bounded: p <= a.lateLimit*(1+1e-9), N: w.expect.N, Repeats: w.series.repeats,
+		Bits: surprisal(p), P: p, Limit: a.lateLimit, Bounded: p <= a.lateLimit*(1+1e-9), N: w.expect.N, Repeats: w.series.repeats - 1,
 	}
 	expect := w.expect
 	d.Expected = &expect
@@ -250,12 +253,6 @@ func (a *Analyzer) absent(w *wait, channel string) {
 	}
 	d.Why = []string{fmt.Sprintf("%s has not come in %s; half come within %s, 99 %% within %s", what,
 		detect.Words(w.due.Sub(w.since)), detect.Words(w.expect.P50), detect.Words(w.expect.P99))}
-	if w.stage == late || channel == Missing && w.expect.Late >= w.expect.Missing && !d.Bounded {
-		w.series.repeats++
-	}
-	if w.series.absent.IsZero() {
-		w.series.absent = w.due
-	}
 	a.found = append(a.found, d)
 }
 
