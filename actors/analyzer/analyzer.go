@@ -30,7 +30,11 @@ type Analyzer struct {
 	tested    int // series that are ready to be tested
 }
 
-type seriesID struct{ entity, step string }
+// seriesID names a series; of a whole kind, entity is the kind's name.
+type seriesID struct {
+	entity, step string
+	kind         bool
+}
 
 // kind is what is learned of all entities of one kind.
 type kind struct {
@@ -92,7 +96,7 @@ func (a *Analyzer) Observe(o Observation, now time.Time) Reading {
 	}
 	o.At = o.At.In(a.config.Zone)
 	class, _ := entropy.SplitEntity(o.Entity)
-	own, all := a.at(o.Entity, o.Step), a.at(class+":*", o.Step)
+	own, all := a.at(seriesID{entity: o.Entity, step: o.Step}), a.at(seriesID{class, o.Step, true})
 	if o.Case != "" {
 		a.follow(&o, class, own, all, &r)
 	} else {
@@ -106,12 +110,11 @@ func (a *Analyzer) Observe(o Observation, now time.Time) Reading {
 	return r
 }
 
-// at returns the series of an entity's step.
-func (a *Analyzer) at(entity, step string) *series {
-	id := seriesID{entity, step}
+// at returns the series of an id, and makes it when there is none.
+func (a *Analyzer) at(id seriesID) *series {
 	s, ok := a.series.get(id)
 	if !ok {
-		s = &series{entity: entity, step: step}
+		s = &series{seriesID: id}
 		a.series.add(id, s)
 	}
 	return s
@@ -120,15 +123,23 @@ func (a *Analyzer) at(entity, step string) *series {
 // parent returns the series of the same step over the whole kind; nil for that
 // itself, or when it was forgotten.
 func (a *Analyzer) parent(s *series) *series {
-	class, id := entropy.SplitEntity(s.entity)
-	if id == "*" {
+	if s.kind {
 		return nil
 	}
-	e, ok := a.series.items[seriesID{class + ":*", s.step}]
+	class, _ := entropy.SplitEntity(s.entity)
+	e, ok := a.series.items[seriesID{class, s.step, true}]
 	if !ok {
 		return nil
 	}
 	return e.Value.(*entry[seriesID, *series]).value
+}
+
+// name returns the entity that a series is reported as.
+func (s *series) name() string {
+	if s.kind {
+		return s.entity + ":*"
+	}
+	return s.entity
 }
 
 // duration learns how long a step took and returns how surprising that is. The

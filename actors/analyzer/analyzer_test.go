@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/analyzer/generate"
 	"github.com/entropy-fabric/entropy/actors/analyzer/stat"
 )
 
@@ -262,7 +263,7 @@ func TestBadInput(t *testing.T) {
 	if h.Duplicates != 2000 || h.Skewed != 200 {
 		t.Errorf("%+v", h)
 	}
-	x, y := clean.at("supplier:acme", "respond"), dirty.at("supplier:acme", "respond")
+	x, y := clean.at(seriesID{entity: "supplier:acme", step: "respond"}), dirty.at(seriesID{entity: "supplier:acme", step: "respond"})
 	if !reflect.DeepEqual(x.base, y.base) {
 		t.Error("the baselines differ")
 	}
@@ -297,6 +298,43 @@ func TestMillionEntities(t *testing.T) {
 		t.Errorf("%d MiB are held", m.HeapAlloc>>20)
 	}
 	runtime.KeepAlive(a)
+}
+
+// proves that the analyzer is pure: the same events give the same answers, in
+// the same order, whatever maps they went through.
+func TestSameEventsSameAnswers(t *testing.T) {
+	run := func() (found []Deviation, health Health) {
+		a := New(Config{})
+		c := generate.Config{Seed: 3, Days: 6, Entities: 12, Overlays: []generate.Overlay{
+			{Kind: generate.Incident, Entity: -1, From: 80 * time.Hour, For: 6 * time.Hour},
+			{Kind: generate.Skip, Entity: 2, Step: "check", From: 100 * time.Hour, For: 20 * time.Hour},
+		}}
+		for e := range c.Events() {
+			if e.Absent {
+				continue
+			}
+			a.Observe(Observation{Entity: e.Entity, Step: e.Step, Case: e.Case, At: e.At, Timed: true, Latency: e.Took, Last: e.Step == "deliver"}, e.At)
+			found = append(found, a.Advance(e.At)...)
+		}
+		return found, a.Health()
+	}
+	found, health := run()
+	again, healthAgain := run()
+	if len(found) == 0 || !reflect.DeepEqual(found, again) || health != healthAgain {
+		t.Errorf("%d deviations, then %d; %+v, then %+v", len(found), len(again), health, healthAgain)
+	}
+}
+
+// proves E-1: an entity that calls itself like a whole kind is not taken for
+// one.
+func TestEntityNamedLikeItsKind(t *testing.T) {
+	a := New(Config{})
+	for i := range 30 {
+		a.Observe(Observation{Entity: "job:*", Step: "done", At: monday.Add(time.Duration(i) * time.Minute), Timed: true, Latency: time.Second}, monday.Add(time.Hour))
+	}
+	if h := a.Health(); h.Series != 2 {
+		t.Errorf("%d series, not its own and its kind's", h.Series)
+	}
 }
 
 // proves E-5: the analyzer does not feed on its own events, and reads the

@@ -238,7 +238,7 @@ func (a *Analyzer) absent(w *wait, channel string) {
 	}
 	p := w.expect.Tail(w.due.Sub(w.since))
 	d := Deviation{
-		Entity: w.series.entity, Step: w.series.step, Channel: channel, At: w.due, From: w.since, To: w.due,
+		Entity: w.series.name(), Step: w.series.step, Channel: channel, At: w.due, From: w.since, To: w.due,
 		Bits: surprisal(p), P: p, Limit: a.lateLimit, Bounded: p <= a.lateLimit*(1+1e-9), N: w.expect.N, Repeats: w.series.repeats - 1,
 	}
 	expect := w.expect

@@ -11,7 +11,7 @@ import (
 
 // series is the state of one (entity, step), or of a step of a whole kind.
 type series struct {
-	entity, step string
+	seriesID
 
 	base baseline.Baseline
 	past *baseline.Past // nil: no window has closed
@@ -263,7 +263,7 @@ func (a *Analyzer) expected(s *series, q []float64) float64 {
 // report writes down a window's deviation.
 func (a *Analyzer) report(s *series, w *window, r *detect.Result, p, limit float64) {
 	a.found = append(a.found, Deviation{
-		Entity: s.entity, Step: s.step, Channel: r.Channel, Direction: r.Direction,
+		Entity: s.name(), Step: s.step, Channel: r.Channel, Direction: r.Direction,
 		At: w.to, From: w.from, To: w.to,
 		Bits: surprisal(p), P: p, Limit: limit, Bounded: true, N: r.N,
 		Entropy: r.Entropy, Normal: r.Normal, JSD: r.Divergence,

@@ -52,8 +52,8 @@ func (a *app) generateCommand() *cobra.Command {
 		if cfg.Start, err = time.Parse(time.DateOnly, start); err != nil {
 			return usagef("--start is %q", start).WithHint("write a day, as in 2026-01-05")
 		}
-		if cfg.Days < 1 || cfg.Days > 3660 || cfg.Entities < 1 || cfg.Entities > 100_000 || cfg.Every <= 0 || cfg.Sigma <= 0 {
-			return usagef("--days is from 1 to 3,660, --entities from 1 to 100,000, --every and --sigma are positive")
+		if cfg.Days < 1 || cfg.Days > 3660 || cfg.Entities < 1 || cfg.Entities > 100_000 || cfg.Every < time.Second || cfg.Sigma <= 0 {
+			return usagef("--days is from 1 to 3,660, --entities from 1 to 100,000, --every is a second or more, --sigma positive")
 		}
 		for _, s := range overlays {
 			o, err := overlay(s)

@@ -146,9 +146,9 @@ func (s Series) rows(p Profile, before int) []row {
 	for i, at := range s.Times {
 		if current == 0 && next < len(s.Windows) && !at.Before(s.Windows[next].From) {
 			next++
-			current = next
-			right = s.lastRow(s.Windows[current-1].To)
-			width = float64(right - i + 1)
+			if last := s.lastRow(s.Windows[next-1].To); last >= i { // else no row lies in it, and it is missed
+				current, right, width = next, last, float64(last-i+1)
+			}
 		}
 		var r row
 		switch {

@@ -47,6 +47,16 @@ func TestNAB(t *testing.T) {
 	}
 }
 
+// proves E-7: a window that no row lies in is missed, and breaks nothing.
+func TestNABWindowBetweenRows(t *testing.T) {
+	s := series(1000, map[int]float64{700: 1})
+	at := s.Times[500].Add(time.Second)
+	s.Windows = []Window{{at, at.Add(time.Second)}, {s.Times[700], s.Times[750]}}
+	if r := NAB([]Series{s}, Profiles[0], 0.5); math.Abs(r.Score-50) > 1e-9 || r.Hit != 1 || r.Windows != 2 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // proves E-7: the best threshold is found where a scan of all of them finds it.
 func TestBestNABAgainstScan(t *testing.T) {
 	scores := map[int]float64{}
