@@ -8,6 +8,7 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 # What may be set on the command line, as in `make soak BUDGET=8h`.
 BUDGET ?= 30m
 FUZZTIME ?= 30s
+DATA ?= ../shared/data
 TEST_LIMIT ?= 22m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
@@ -20,7 +21,7 @@ GENERATED_ROOT := ^TestLifecycleDoc$$
 GENERATED_CLI := ^TestTheReferenceIsFresh$$
 GENERATED_API := ^TestOpenAPI
 
-.PHONY: help setup build demo test bench soak lint generate verify-generated fuzz clean
+.PHONY: help setup build demo test bench bench-entropy soak lint generate verify-generated fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -57,6 +58,9 @@ bench: build ## measure, beside a baseline in the same run
 		go test -count 1 -timeout 15m -parallel 10 -run '^TestKillIsWitnessed$$' -v ./fabric -args -deaths 20 -profile $$labs | grep -v '^ *=== '; \
 	done
 	go test -count 1 -timeout 15m -run '^TestCrowd$$' -v ./cluster -args -members 200 -crowd-profile wan | grep -v '^=== '
+
+bench-entropy: build ## score the entropy layer on published sets below DATA (default ../shared/data)
+	GOMAXPROCS=1 ./scripts/bench-entropy $(DATA) ./bin/entropy
 
 soak: setup ## fresh seeds, the crash tests and cuts of minutes, in turn, for BUDGET (default 30m)
 	./scripts/soak $(BUDGET)

@@ -54,7 +54,7 @@ var wiring = []string{"fabric", "cmd", "examples"}
 var impure = regexp.MustCompile(`^(client(_\w+)?|handle|id)\.go$`)
 
 // pureElsewhere are the pure files outside of the root.
-var pureElsewhere = regexp.MustCompile(`^actors/(scheduler/planner/\w+|fleet/view\w*|analyzer/detect\w*|action/policy\w*)\.go$`)
+var pureElsewhere = regexp.MustCompile(`^actors/(scheduler/planner/\w+|fleet/view\w*|analyzer/([a-z]+/)?\w+|action/policy\w*)\.go$`)
 
 // A pure file takes time as an argument and touches nothing outside.
 var (

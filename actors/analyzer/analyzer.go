@@ -1,0 +1,173 @@
+package analyzer
+
+import (
+	"time"
+
+	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/analyzer/baseline"
+	"github.com/entropy-fabric/entropy/actors/analyzer/detect"
+	"github.com/entropy-fabric/entropy/actors/analyzer/sequence"
+	"github.com/entropy-fabric/entropy/actors/analyzer/sketch"
+	"github.com/entropy-fabric/entropy/actors/analyzer/stat"
+)
+
+// Analyzer learns from a stream of observations and finds deviations. It is
+// owned by one goroutine.
+type Analyzer struct {
+	config    Config
+	series    *lru[seriesID, *series]
+	cases     *lru[string, *openCase]
+	kinds     map[string]*kind
+	waits     waits
+	keys      recent
+	discovery *detect.Discovery // of windows
+	gaps      *detect.Discovery // of single waits
+	lateLimit float64           // the latter's, taken every gapsPerLimit of them
+	gapsNoted int
+	found     []Deviation
+	health    Health
+	open      int // deviations of windows
+	tested    int // series that are ready to be tested
+}
+
+// seriesID names a series; of a whole kind, entity is the kind's name.
+type seriesID struct {
+	entity, step string
+	kind         bool
+}
+
+// kind is what is learned of all entities of one kind.
+type kind struct {
+	model *sequence.Model
+	drift *sequence.Drift
+	cases int // closed
+}
+
+// New returns an Analyzer that has seen nothing.
+func New(c Config) *Analyzer {
+	a := &Analyzer{config: c.withDefaults(), kinds: make(map[string]*kind)}
+	a.keys.size = a.config.Remember
+	a.discovery, a.gaps = detect.NewDiscovery(a.config.Discovery), detect.NewDiscovery(a.config.singles())
+	a.series = newLRU[seriesID](a.config.Series, a.forget)
+	a.cases = newLRU[string](a.config.Cases, func(c *openCase) {
+		a.waits.disarm(&c.wait)
+	})
+	return a
+}
+
+// forget lets go of a series that was evicted.
+func (a *Analyzer) forget(s *series) {
+	a.waits.disarm(&s.wait)
+	if s.deviating() {
+		a.open--
+	}
+	if s.tested {
+		a.tested--
+	}
+}
+
+// Health returns what the analyzer knows of itself.
+func (a *Analyzer) Health() Health {
+	h := a.health
+	h.Series, h.Cases, h.Open = a.series.len(), a.cases.len(), a.open
+	h.Evicted, h.CasesCut = a.series.evicted, a.cases.evicted
+	for _, k := range a.kinds {
+		h.Unlearned += k.model.Dropped()
+	}
+	h.Tests, h.Limit, h.Expected = a.discovery.Tests(), a.discovery.Limit(a.tested), a.discovery.Expected(a.tested)
+	return h
+}
+
+// Observe takes one event in at now, the watermark of its source: what is
+// later than now by more than the allowed skew is from the future, and
+// teaches nothing. It returns how surprising the event is by what was known
+// before it. What it brings to light is kept for Advance.
+func (a *Analyzer) Observe(o Observation, now time.Time) Reading {
+	var r Reading
+	if o.Key != "" && a.keys.seen(o.Key) {
+		a.health.Duplicates++
+		r.Duplicate = true
+		return r
+	}
+	if o.At.After(now.Add(a.config.Skew)) {
+		a.health.Skewed++
+		r.Skewed = true
+		return r
+	}
+	o.At = o.At.In(a.config.Zone)
+	class, _ := entropy.SplitEntity(o.Entity)
+	own, all := a.at(seriesID{entity: o.Entity, step: o.Step}), a.at(seriesID{class, o.Step, true})
+	if o.Case != "" {
+		a.follow(&o, class, own, all, &r)
+	} else {
+		a.recur(&o, own)
+	}
+	r.Start = stat.Surprisal(own.base.Start(baseline.HourOfWeek(o.At)))
+	if o.Timed {
+		r.Timing = a.duration(&o, own, all)
+	}
+	r.Bits = r.Order + r.Timing
+	return r
+}
+
+// at returns the series of an id, and makes it when there is none.
+func (a *Analyzer) at(id seriesID) *series {
+	s, ok := a.series.get(id)
+	if !ok {
+		s = &series{seriesID: id}
+		a.series.add(id, s)
+	}
+	return s
+}
+
+// parent returns the series of the same step over the whole kind; nil for that
+// itself, or when it was forgotten.
+func (a *Analyzer) parent(s *series) *series {
+	if s.kind {
+		return nil
+	}
+	class, _ := entropy.SplitEntity(s.entity)
+	e, ok := a.series.items[seriesID{class, s.step, true}]
+	if !ok {
+		return nil
+	}
+	return e.Value.(*entry[seriesID, *series]).value
+}
+
+// name returns the entity that a series is reported as.
+func (s *series) name() string {
+	if s.kind {
+		return s.entity + ":*"
+	}
+	return s.entity
+}
+
+// duration learns how long a step took and returns how surprising that is. The
+// entity's own series always sees it; the kind's window sees it while the
+// entity's is too young to be tested, so that each is tested once.
+func (a *Analyzer) duration(o *Observation, own, all *series) float64 {
+	bucket := sketch.Bucket(o.Latency)
+	bits := stat.Surprisal(own.base.Probability(bucket, all.base.Probability(bucket, 1.0/sketch.Buckets)))
+	ready := own.ready()
+	a.observe(own, o.At, bucket, o.Case)
+	if !ready && !own.anew {
+		a.observe(all, o.At, bucket, o.Case)
+	} else if !all.deviating() && !own.deviating() {
+		all.base.Learn(o.At, baseline.HourOfWeek(o.At), bucket, 1)
+	}
+	return bits
+}
+
+// Advance moves the time to now, the watermark of the stream: what is due is
+// late, missing or over. It returns what was found since it was last called,
+// the most surprising first. Callers whose source is behind pass the source's
+// time, not the wall's: a source that is behind makes nothing late.
+func (a *Analyzer) Advance(now time.Time) []Deviation {
+	for w := a.waits.next(now); w != nil; w = a.waits.next(now) {
+		a.overdue(w)
+	}
+	found := a.found
+	a.found = nil
+	Rank(found)
+	return found
+}

@@ -1,0 +1,7 @@
+//go:build race
+
+package analyzer
+
+// raceEnabled reports that the race detector is on, under which the tests are
+// many times slower.
+const raceEnabled = true
