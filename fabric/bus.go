@@ -190,7 +190,9 @@ func (c *Control) BusURL() string {
 }
 
 // outboxStats gives telemetry the outbox's figures in its own words.
-func (c *Control) outboxStats() telemetry.OutboxStats {
-	s, _ := c.Outbox()
-	return telemetry.OutboxStats{Lag: s.Lag, LagFor: s.LagFor, Delivered: s.Delivered, Failures: s.Failures}
+func (c *Control) outboxStats() (all []telemetry.OutboxStats) {
+	for _, s := range c.Outbox() {
+		all = append(all, telemetry.OutboxStats{Sink: s.Name, Lag: s.Lag, LagFor: s.LagFor, Delivered: s.Delivered, Failures: s.Failures})
+	}
+	return all
 }

@@ -121,17 +121,17 @@ func (c *journalCollector) Collect(ch chan<- prometheus.Metric) {
 
 // outboxCollector turns [OutboxStats] into metrics at each scrape.
 type outboxCollector struct {
-	source                         func() OutboxStats
+	source                         func() []OutboxStats
 	lag, lagFor, delivered, failed *prometheus.Desc
 }
 
-func newOutboxCollector(source func() OutboxStats) *outboxCollector {
+func newOutboxCollector(source func() []OutboxStats) *outboxCollector {
 	return &outboxCollector{
 		source:    source,
-		lag:       describe("entropy_outbox_lag_events", "Events that are journaled and not yet published."),
-		lagFor:    describe("entropy_outbox_lag_seconds", "How long there have been events that are not yet published."),
-		delivered: describe("entropy_outbox_delivered_events_total", "Events published since the start."),
-		failed:    describe("entropy_outbox_failures_total", "Attempts to publish that failed since the start."),
+		lag:       describe("entropy_outbox_lag_events", "Events that are journaled and not yet published.", "sink"),
+		lagFor:    describe("entropy_outbox_lag_seconds", "How long there have been events that are not yet published.", "sink"),
+		delivered: describe("entropy_outbox_delivered_events_total", "Events published since the start.", "sink"),
+		failed:    describe("entropy_outbox_failures_total", "Attempts to publish that failed since the start.", "sink"),
 	}
 }
 
@@ -144,9 +144,10 @@ func (c *outboxCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *outboxCollector) Collect(ch chan<- prometheus.Metric) {
-	st := c.source()
-	ch <- prometheus.MustNewConstMetric(c.lag, prometheus.GaugeValue, float64(st.Lag))
-	ch <- prometheus.MustNewConstMetric(c.lagFor, prometheus.GaugeValue, st.LagFor.Seconds())
-	ch <- prometheus.MustNewConstMetric(c.delivered, prometheus.CounterValue, float64(st.Delivered))
-	ch <- prometheus.MustNewConstMetric(c.failed, prometheus.CounterValue, float64(st.Failures))
+	for _, st := range c.source() {
+		ch <- prometheus.MustNewConstMetric(c.lag, prometheus.GaugeValue, float64(st.Lag), st.Sink)
+		ch <- prometheus.MustNewConstMetric(c.lagFor, prometheus.GaugeValue, st.LagFor.Seconds(), st.Sink)
+		ch <- prometheus.MustNewConstMetric(c.delivered, prometheus.CounterValue, float64(st.Delivered), st.Sink)
+		ch <- prometheus.MustNewConstMetric(c.failed, prometheus.CounterValue, float64(st.Failures), st.Sink)
+	}
 }

@@ -38,8 +38,9 @@ type JournalStats struct {
 	QueuedAppends int       // appends that wait for the next commit
 }
 
-// OutboxStats is how far the journal is published on the bus.
+// OutboxStats is how far the journal is relayed to a sink.
 type OutboxStats struct {
+	Sink      string        // its name: few, and always the same
 	Lag       uint64        // events that are journaled and not published
 	LagFor    time.Duration // how long there have been any
 	Delivered uint64        // events, since the start
@@ -62,8 +63,8 @@ type Config struct {
 	Status StatusSource
 	// Journal gives the journal's statistics at each scrape; nil leaves them out.
 	Journal func() JournalStats
-	// Outbox gives how far the journal is published at each scrape; nil leaves it out.
-	Outbox func() OutboxStats
+	// Outbox gives how far the journal is relayed to each sink at each scrape; nil leaves it out.
+	Outbox func() []OutboxStats
 	// Timeout bounds one reading of Status; 0 means 5 s.
 	Timeout time.Duration
 }

@@ -44,8 +44,8 @@ func full(t *testing.T) (*telemetry.Registry, *source) {
 
 // proves O-1
 func TestOutboxMetrics(t *testing.T) {
-	reg, err := telemetry.New(telemetry.Config{Outbox: func() telemetry.OutboxStats {
-		return telemetry.OutboxStats{Lag: 7, LagFor: 1500 * time.Millisecond, Delivered: 100, Failures: 2}
+	reg, err := telemetry.New(telemetry.Config{Outbox: func() []telemetry.OutboxStats {
+		return []telemetry.OutboxStats{{Sink: "bus", Lag: 7, LagFor: 1500 * time.Millisecond, Delivered: 100, Failures: 2}}
 	}})
 	if err != nil {
 		t.Fatal(err)
