@@ -32,11 +32,12 @@ var exports = map[string]exportRule{
 	entropy.KindArray:      {drop: []string{"spec_hash"}, mask: []string{"spec.env"}},
 	entropy.KindSchedule:   {mask: []string{"spec.job.env"}},
 	entropy.KindWorker:     {drop: []string{"registration.key_hash", "registration.nonce"}},
-	entropy.KindToken:      {keep: []string{"id", "role", "note", "created_at", "created_by", "expires_at", "max_uses", "worker", "reason", "principal"}},
+	entropy.KindToken:      {keep: []string{"id", "role", "note", "created_at", "created_by", "expires_at", "max_uses", "worker", "reason", "principal", "name", "commands", "old_until"}},
 	entropy.KindEnrollment: {keep: []string{"id", "version", "token", "hostname", "joined_at"}},
 	entropy.KindPolicy:     {},
 	entropy.KindAction:     {},
-	kindDeadLetter:         {},
+	entropy.KindDeadLetter: {},
+	entropy.KindKeyring:    {keep: []string{"keyring", "principal", "behind"}},
 }
 
 // exported returns the attrs of an event as they may leave the process.

@@ -254,15 +254,12 @@ func eventSubject(e *entropy.Event) string {
 	return subjectEvents + "." + kind
 }
 
-// kindDeadLetter is the entity kind of dead letters that are journaled.
-const kindDeadLetter = "deadletter"
-
 // actionSubject is where the events of actions go besides: an end on actions.result,
 // what was given up on actions.dlq, what happens on the way on actions.progress. A
 // request is on neither: it is not progress.
 func actionSubject(e *entropy.Event) (stream, subject string) {
 	switch kind, _ := entropy.SplitEntity(e.EntityID); kind {
-	case kindDeadLetter:
+	case entropy.KindDeadLetter:
 		return StreamDeadLetters, SubjectDeadLetter
 	case entropy.KindAction:
 	default:
