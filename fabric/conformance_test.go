@@ -14,10 +14,11 @@ import (
 	"github.com/entropy-fabric/entropy/fabric"
 )
 
-// openControl runs a control plane in this process for the test's duration.
+// openControl runs a control plane in this process for the test's duration. It has
+// no bus: what the suite asks for is carried out by nobody but the suite.
 func openControl(t *testing.T) *fabric.Control {
 	t.Helper()
-	c, err := fabric.OpenControl(context.Background(), fabric.ControlConfig{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Logger: testLogger()})
+	c, err := fabric.OpenControl(context.Background(), fabric.ControlConfig{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Bus: fabric.BusConfig{Off: true}, Logger: testLogger()})
 	if err != nil {
 		t.Fatal(err)
 	}

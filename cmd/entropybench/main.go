@@ -27,7 +27,7 @@ var benches = []struct {
 	name string
 	run  func(ctx context.Context, b *bench) error
 }{
-	{"inprocess", inProcess}, {"http", overHTTP}, {"exec", execs}, {"latency", latency}, {"queued", queued},
+	{"inprocess", inProcess}, {"http", overHTTP}, {"exec", execs}, {"latency", latency}, {"queued", queued}, {"actions", actions},
 }
 
 // bench is one run of the program.
@@ -61,7 +61,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	var b bench
-	only := flag.String("only", "", "run these, comma separated: inprocess, http, exec, latency, queued")
+	only := flag.String("only", "", "run these, comma separated: inprocess, http, exec, latency, queued, actions")
 	flag.IntVar(&b.jobs, "jobs", 100_000, "no-op jobs per throughput run")
 	flag.IntVar(&b.queued, "queued", 1_000_000, "jobs to queue")
 	cpu := flag.String("cpuprofile", "", "write a CPU profile of this process here")
