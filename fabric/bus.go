@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/cluster/bus"
@@ -82,9 +83,13 @@ func (c *Control) ensureCommands(ctx context.Context, commands []string) {
 	}
 }
 
+// relayMayLag is how far the facts may be behind while the journal is busy: jobs go
+// first on a machine that has too much to do.
+const relayMayLag = 10 * time.Second
+
 // addRelay makes a relay of the journal to a sink; runRelays runs it.
 func (c *Control) addRelay(name string, sink outbox.Sink) error {
-	relay, err := outbox.New(outbox.Config{Name: name, Source: c.journal, Sink: sink, Cursor: c.dir.Join(cursorDir, name), Logger: c.cfg.Logger})
+	relay, err := outbox.New(outbox.Config{Name: name, Source: c.journal, Sink: sink, Cursor: c.dir.Join(cursorDir, name), GiveWay: relayMayLag, Logger: c.cfg.Logger})
 	if err != nil {
 		return err
 	}

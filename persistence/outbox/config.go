@@ -45,6 +45,11 @@ type Config struct {
 	Cursor string
 	// Batch is how many events are delivered at a time. 0 means 256.
 	Batch int
+	// GiveWay lets those go first who have the journal written: while events come
+	// faster than they are delivered, the relay works a quarter of the time, until it
+	// is so far behind; then, and after an outage, it works as fast as it can. 0 means
+	// that it always does.
+	GiveWay time.Duration
 	// FirstBackoff is the pause after a failure. It doubles up to MaxBackoff, with
 	// jitter. 0 means 250 ms, and 30 s.
 	FirstBackoff, MaxBackoff time.Duration

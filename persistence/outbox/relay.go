@@ -129,10 +129,14 @@ func (r *Relay) relay(ctx context.Context) error {
 		if first := page.Events[0].Seq; pos.Seq != 0 && first != pos.Seq+1 {
 			return entropy.Errorf(entropy.CodeInternal, "the journal has event %d after %d", first, pos.Seq)
 		}
+		began := time.Now()
 		if err := r.cfg.Sink.Deliver(ctx, page.Events); err != nil {
 			return err
 		}
 		last := &page.Events[len(page.Events)-1]
+		if len(page.Events) == r.cfg.Batch && r.cfg.Now().Sub(last.TS) < r.cfg.GiveWay {
+			sleep(ctx, 3*time.Since(began))
+		}
 		pos = entropy.Position{Epoch: r.cfg.Source.Epoch(), Seq: last.Seq}
 		r.advanced(pos, len(page.Events), last.TS)
 		if time.Since(r.savedAt) >= saveEvery {

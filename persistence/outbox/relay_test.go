@@ -22,6 +22,7 @@ type source struct {
 	epoch uint64
 	seq   atomic.Uint64
 	reads atomic.Int64
+	dated func(seq uint64) time.Time // nil: they are not
 }
 
 func (s *source) Epoch() uint64 { return s.epoch }
@@ -34,7 +35,11 @@ func (s *source) Events(_ context.Context, f entropy.EventFilter) (p entropy.Eve
 		return p, entropy.Errorf(entropy.CodeConflict, "position %s", f.After)
 	}
 	for seq := f.After.Seq + 1; seq <= newest && len(p.Events) < f.Limit; seq++ {
-		p.Events = append(p.Events, entropy.Event{ID: fmt.Sprint(seq), Seq: seq})
+		e := entropy.Event{ID: fmt.Sprint(seq), Seq: seq}
+		if s.dated != nil {
+			e.TS = s.dated(seq)
+		}
+		p.Events = append(p.Events, e)
 	}
 	return p, nil
 }
@@ -47,6 +52,7 @@ type sink struct {
 	down     error
 	unknown  bool
 	partly   bool // the next delivery fails after its first half
+	takes    time.Duration
 	attempts int
 	resets   int
 	changed  chan struct{} // a token after each delivery
@@ -55,6 +61,9 @@ type sink struct {
 func newSink(epoch uint64) *sink { return &sink{epoch: epoch, changed: make(chan struct{}, 1)} }
 
 func (s *sink) Deliver(_ context.Context, events []entropy.Event) error {
+	if s.takes > 0 {
+		pass(s.takes)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.attempts++
@@ -177,6 +186,36 @@ func TestDelivers(t *testing.T) {
 	})
 	if pos, err := readCursor(cursor); err != nil || pos.Seq != 1600 {
 		t.Errorf("the cursor is at %v, %v", pos, err)
+	}
+}
+
+// proves H-4: while events come faster than they are delivered the relay leaves the
+// machine to those who write them, until it is too far behind; what is old, as after
+// an outage, is delivered as fast as it can be.
+func TestGivesWay(t *testing.T) {
+	for name, c := range map[string]struct {
+		age, want time.Duration
+	}{
+		"fresh": {0, 40 * 9 * time.Millisecond}, // a quarter of the time: the tenth page is not a full one
+		"old":   {time.Minute, 0},
+	} {
+		src, dst, cursor := at(t, 9*64+1)
+		dst.takes = 10 * time.Millisecond
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			dst.changed = make(chan struct{}, 1) // of this bubble
+			src.dated = func(uint64) time.Time { return start.Add(-c.age) }
+			_, stop := run(t, Config{Source: src, Sink: dst, Cursor: cursor, Batch: 64, GiveWay: 10 * time.Second})
+			for dst.count() < 9*64+1 {
+				<-dst.changed
+			}
+			took := time.Since(start)
+			if want := 10 * dst.takes; c.want == 0 && took != want || c.want > 0 && took != c.want+dst.takes {
+				t.Errorf("%s: it took %s", name, took)
+			}
+			wantAll(t, dst, 9*64+1)
+			stop()
+		})
 	}
 }
 
