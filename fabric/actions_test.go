@@ -7,13 +7,17 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/cluster/executor"
 	"github.com/entropy-fabric/entropy/fabric"
 )
 
@@ -300,4 +304,77 @@ func TestEventsFromTheBus(t *testing.T) {
 		dead, err2 := c.Ingest().DeadItems(t.Context(), 0, 10)
 		return err == nil && err2 == nil && len(page.Entries) == 2 && len(dead) == 1 && strings.Contains(dead[0].Reason, "not taken in again")
 	}, func() string { return "they do not arrive" })
+}
+
+// proves H-4, H-6, A-4: the control plane and its bus are stopped while actions are
+// under way, and the bus's disk is wiped. What an executor still holds arrives, what
+// nobody had taken is issued again, every action has one outcome, and every journaled
+// fact is on the bus again.
+func TestWipedBusLosesNoAction(t *testing.T) {
+	const n = 120
+	dir, address := t.TempDir(), freeAddress(t)
+	cfg := fabric.ControlConfig{DataDir: dir, Bus: fabric.BusConfig{Listen: address}}
+	c, stop := runBusControl(t, cfg)
+	made := token(t, c, entropy.TokenSpec{Role: entropy.RoleExecutor, Name: "worker-1", Commands: []string{"work"}})
+
+	x := executor.New(executor.Config{Name: "worker-1", URL: "nats://" + address, User: "worker-1", Password: made.Token, Spool: t.TempDir(),
+		Slots: 8, Resend: 200 * time.Millisecond, Logger: testLogger()})
+	hold := make(chan struct{})
+	var began atomic.Int64
+	x.Handle("work", func(ctx context.Context, _ *executor.Task) (any, error) {
+		if began.Add(1) > n/3 { // these are under way when the bus is wiped
+			select {
+			case <-hold:
+			case <-ctx.Done():
+			}
+		}
+		return map[string]string{"did": "it"}, nil
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- x.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("executor: %v", err)
+		}
+	}()
+
+	admin := entropy.WithPrincipal(t.Context(), entropy.Principal{Role: entropy.RoleAdmin, Name: "test"})
+	for i := range n {
+		envelope := fmt.Appendf(nil, `{"id":"a%d","ts":"2026-01-31T16:42:00Z","event_type":"action.requested","entity_id":"thing:%d","attrs":{"command":"work","ttl_sec":600}}`, i, i)
+		if _, err := c.Service().RequestAction(admin, entropy.ActionRequest{Envelope: envelope}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	succeeded := func(c *fabric.Control) int {
+		page, err := c.Service().Actions(admin, entropy.ActionFilter{States: []entropy.ActionState{entropy.ActionSucceeded}, Limit: n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(page.Actions)
+	}
+	eventually(t, time.Minute, func() bool { return began.Load() > n/3+4 && succeeded(c) > 0 }, func() string { return fmt.Sprintf("%d began", began.Load()) })
+	stop()
+	close(hold) // they end while nobody hears it
+	if err := os.RemoveAll(filepath.Join(dir, "nats")); err != nil {
+		t.Fatal(err)
+	}
+	c, _ = runBusControl(t, cfg)
+	eventually(t, 2*time.Minute, func() bool { return succeeded(c) == n }, func() string { return fmt.Sprintf("%d of %d succeeded", succeeded(c), n) })
+	outcomes := make(map[string]int)
+	for _, e := range journaled(t, c) {
+		if e.Type == "action.succeeded" || e.Type == "action.failed" || e.Type == "action.canceled" {
+			outcomes[e.EntityID]++
+		}
+	}
+	for id, k := range outcomes {
+		if k != 1 {
+			t.Errorf("%s has %d outcomes", id, k)
+		}
+	}
+	if len(outcomes) != n {
+		t.Errorf("%d actions have an outcome", len(outcomes))
+	}
+	untilPublished(t, c)
 }
