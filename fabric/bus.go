@@ -85,7 +85,7 @@ func (c *Control) ensureCommands(ctx context.Context, commands []string) {
 
 // relayMayLag is how far the facts may be behind while the journal is busy: jobs go
 // first on a machine that has too much to do.
-const relayMayLag = 10 * time.Second
+const relayMayLag = time.Minute
 
 // addRelay makes a relay of the journal to a sink; runRelays runs it.
 func (c *Control) addRelay(name string, sink outbox.Sink) error {
