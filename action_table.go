@@ -71,16 +71,10 @@ var ActionEventTypes = []string{
 // ActionStates lists every state in the order of an action's life.
 var ActionStates = []ActionState{ActionRequested, ActionAwaiting, ActionAccepted, ActionStarted, ActionRetrying, ActionSucceeded, ActionFailed, ActionCanceled}
 
-type actionEvent struct {
-	from  ActionState
-	event string
-}
-
-var actionNext = func() map[actionEvent][]ActionState {
-	m := make(map[actionEvent][]ActionState, len(ActionTransitions))
+var actionNext = func() moves[ActionState] {
+	m := make(moves[ActionState], len(ActionTransitions))
 	for _, t := range ActionTransitions {
-		k := actionEvent{t.From, t.Event}
-		m[k] = append(m[k], t.To)
+		m.add(t.From, t.Event, t.To)
 	}
 	return m
 }()
@@ -89,17 +83,5 @@ var actionNext = func() map[actionEvent][]ActionState {
 // A request has two; want chooses between them and is ignored otherwise. It
 // reports false for a pair that is not in the table.
 func NextActionState(from ActionState, event string, want ActionState) (ActionState, bool) {
-	next := actionNext[actionEvent{from, event}]
-	switch len(next) {
-	case 0:
-		return "", false
-	case 1:
-		return next[0], true
-	}
-	for _, s := range next {
-		if s == want {
-			return s, true
-		}
-	}
-	return "", false
+	return actionNext.next(from, event, want)
 }

@@ -94,25 +94,23 @@ var JobEventTypes = []string{
 	JobCheckpointed, JobCheckpointRefused,
 }
 
-type stateEvent struct {
-	from  State
+// moves is a lifecycle table as it is looked up: where each event leads from each state.
+type moves[S ~string] map[move[S]][]S
+
+type move[S ~string] struct {
+	from  S
 	event string
 }
 
-var jobNext = func() map[stateEvent][]State {
-	m := make(map[stateEvent][]State, len(JobTransitions))
-	for _, t := range JobTransitions {
-		k := stateEvent{t.From, t.Event}
-		m[k] = append(m[k], t.To)
-	}
-	return m
-}()
+func (m moves[S]) add(from S, event string, to S) {
+	k := move[S]{from, event}
+	m[k] = append(m[k], to)
+}
 
-// NextState returns the state that the table gives for event in state from. A
-// submission has two; want chooses between them and is ignored otherwise. It
-// reports false for a pair that is not in the table.
-func NextState(from State, event string, want State) (State, bool) {
-	next := jobNext[stateEvent{from, event}]
+// next returns where event leads in state from. Of several states want chooses, and
+// is ignored otherwise. It reports false for a pair that is not in the table.
+func (m moves[S]) next(from S, event string, want S) (S, bool) {
+	next := m[move[S]{from, event}]
 	switch len(next) {
 	case 0:
 		return "", false
@@ -125,4 +123,19 @@ func NextState(from State, event string, want State) (State, bool) {
 		}
 	}
 	return "", false
+}
+
+var jobNext = func() moves[State] {
+	m := make(moves[State], len(JobTransitions))
+	for _, t := range JobTransitions {
+		m.add(t.From, t.Event, t.To)
+	}
+	return m
+}()
+
+// NextState returns the state that the table gives for event in state from. A
+// submission has two; want chooses between them and is ignored otherwise. It
+// reports false for a pair that is not in the table.
+func NextState(from State, event string, want State) (State, bool) {
+	return jobNext.next(from, event, want)
 }

@@ -164,12 +164,17 @@ func (s *Server) getDeadLetter(w *response, r *http.Request) error {
 	return answer(w, http.StatusOK, d)
 }
 
-func (s *Server) replayDeadLetter(w *response, r *http.Request) error {
-	id, err := deadLetterID(r)
-	if err != nil {
-		return err
+// deadLetterOperation returns the dead letter that the path names, and what is to be
+// done to it.
+func deadLetterOperation(w *response, r *http.Request) (id string, op entropy.Operation, err error) {
+	if id, err = deadLetterID(r); err == nil {
+		op, err = operation(w, r)
 	}
-	op, err := operation(w, r)
+	return id, op, err
+}
+
+func (s *Server) replayDeadLetter(w *response, r *http.Request) error {
+	id, op, err := deadLetterOperation(w, r)
 	if err != nil {
 		return err
 	}
@@ -181,11 +186,7 @@ func (s *Server) replayDeadLetter(w *response, r *http.Request) error {
 }
 
 func (s *Server) dropDeadLetter(w *response, r *http.Request) error {
-	id, err := deadLetterID(r)
-	if err != nil {
-		return err
-	}
-	op, err := operation(w, r)
+	id, op, err := deadLetterOperation(w, r)
 	if err != nil {
 		return err
 	}
