@@ -41,12 +41,14 @@ demo: build ## kill a worker and the control plane in mid-batch, and prove that 
 # What proves the scheduler runs without the race detector first, where it is ten
 # times as fast: the simulator, the explorer, and the real actors under a seed. It
 # prints what it reached and the share of time each part took. Under the race
-# detector they run again, fewer. The rest has a total bound, TEST_LIMIT, beside
+# detector they run again, fewer. So does the analyzer, whose scores on the published
+# sets are checked without it only. The rest has a total bound, TEST_LIMIT, beside
 # go's own for each package.
 test: setup ## format, vet, the simulator, and every test under the race detector
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not gofmt-ed:" $$unformatted; exit 1; }
 	go vet ./...
 	go test -timeout 10m -v ./actors/sim/... ./actors/explore/... ./actors/harness/... ./cmd/entropysim/... | grep -v '^=== '
+	go test -timeout 5m ./actors/analyzer/...
 	timeout --foreground -k 30 $(TEST_LIMIT) go test -race -timeout 15m ./...
 
 # The last lines take some seven minutes: 20 kills by each gossip profile, from the
