@@ -141,6 +141,7 @@ func TestKilledBeforeTheVerdict(t *testing.T) {
 	var deaf atomic.Bool
 	deaf.Store(true)
 	conf := one("ops-1", "effect")
+	conf.AckWait = time.Second // the server may not know yet that the process is gone, and give it the order once more
 	conf.Verdict = func(ev *entropy.Event, _ entropy.ActionVerdict) []time.Duration {
 		if ev.Type == entropy.ActionSucceededType {
 			select {
