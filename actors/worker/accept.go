@@ -18,6 +18,7 @@ func (s *session) claims(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
+	s.deliverFirst(ctx)
 	for seq := uint64(1); ; seq++ {
 		want := s.n.slots.awaitFree(ctx, func() bool { return !s.n.draining() })
 		if want == 0 || !s.n.awaitSpace(ctx) {
@@ -33,6 +34,18 @@ func (s *session) claims(ctx context.Context) {
 		for _, a := range busy {
 			s.work.Go(func() { s.takeWhenFree(a) })
 		}
+	}
+}
+
+// deliverFirst waits until what was done before the session is delivered, or has
+// taken too long.
+func (s *session) deliverFirst(ctx context.Context) {
+	t := time.NewTimer(deliverFirst)
+	defer t.Stop()
+	select {
+	case <-s.n.out.settled():
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -42,6 +42,8 @@ type outbox struct {
 	tracked map[entropy.AssignmentID]*result
 	parked  map[entropy.AssignmentID]*result
 	replays map[entropy.AssignmentID]bool
+	owed    map[entropy.AssignmentID]bool // results of before this session that it has no answer to
+	paid    chan struct{}                 // closed when owed is empty
 }
 
 func newOutbox() *outbox {
@@ -76,6 +78,40 @@ func (o *outbox) add(ctx context.Context, r *result) {
 	o.route(r)
 }
 
+// owe starts a session that has results of before it to deliver.
+func (o *outbox) owe(held []entropy.Held) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.owed, o.paid = map[entropy.AssignmentID]bool{}, make(chan struct{})
+	for _, h := range held {
+		if h.Spooled {
+			o.owed[h.AssignmentID] = true
+		}
+	}
+	o.settle()
+}
+
+// settle notes that results need not be waited for. The caller holds mu.
+func (o *outbox) settle(ids ...entropy.AssignmentID) {
+	if o.owed == nil {
+		return
+	}
+	for _, id := range ids {
+		delete(o.owed, id)
+	}
+	if len(o.owed) == 0 {
+		o.owed = nil
+		close(o.paid)
+	}
+}
+
+// settled returns a channel that is closed when nothing of before the session is owed.
+func (o *outbox) settled() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.paid
+}
+
 // route puts a result where it is worked on next.
 func (o *outbox) route(r *result) {
 	if len(r.exit.Files) > 0 || r.exit.Stdout > 0 || r.exit.Stderr > 0 || r.exit.Checkpoint {
@@ -104,6 +140,7 @@ func (o *outbox) remove(rs []*result) {
 	defer o.mu.Unlock()
 	for _, r := range rs {
 		if id := r.exit.ID(); o.tracked[id] == r {
+			o.settle(id)
 			delete(o.tracked, id)
 			delete(o.parked, id)
 			<-o.room
@@ -116,6 +153,7 @@ func (o *outbox) park(r *result) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.parked[r.exit.ID()] = r
+	o.settle(r.exit.ID())
 }
 
 // unpark offers the parked results again: the fabric that did not know them may

@@ -63,6 +63,42 @@ func TestStaleSessionRegistersAgain(t *testing.T) {
 	}
 }
 
+// proves W-5: a worker that comes back delivers what it has done before it asks for
+// work, for it might be given the same again.
+func TestResultsGoBeforeClaims(t *testing.T) {
+	f := newFabric(t)
+	startNode(t, Config{Service: f, Exec: true})
+	dir := t.TempDir()
+	j := f.submit("a", script(fmt.Sprintf("while [ ! -e %s/go ]; do sleep 0.01; done", dir)))
+	f.await(t, "the job in a heartbeat", func() bool { return len(f.lastHeld) == 1 })
+	tooEarly := 0
+	f.do(func() {
+		f.fault = func(op string, _ int) fault {
+			switch {
+			case op == "complete" && f.incarnation < 101:
+				return refused
+			case op == "claim" && f.incarnation == 101 && j.completes == 0:
+				tooEarly++
+			}
+			return fine
+		}
+	})
+	if err := os.WriteFile(dir+"/go", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.await(t, "a result that did not arrive", func() bool { return f.calls["complete"] > 0 })
+	f.await(t, "a heartbeat with the result", func() bool { return len(f.lastHeld) == 1 && f.lastHeld[0].Spooled })
+	f.do(func() { f.incarnation = 100 })
+	f.awaitDone(t, j)
+	next := f.submit("b", script("true"))
+	f.awaitDone(t, next)
+	f.do(func() {
+		if j.completion.Outcome != entropy.OutcomeSucceeded || tooEarly > 0 {
+			t.Errorf("%+v; %d claims came before it", j.completion, tooEarly)
+		}
+	})
+}
+
 func TestContractDuringOutage(t *testing.T) {
 	f := newFabric(t)
 	f.ttl = 2500 * time.Millisecond

@@ -26,6 +26,10 @@ const (
 	// fabric takes this worker for another that is alive: it may be this one
 	// before a reboot, whose lease has not ended yet.
 	refusedPatience = 45 * time.Second
+	// deliverFirst bounds how long a worker that comes back asks for no work while
+	// results of before are on their way: what it has done already might be given
+	// to it once more.
+	deliverFirst = 5 * time.Second
 )
 
 // errStale ends a session: the fabric wants the worker to register again.
@@ -170,6 +174,7 @@ func (n *Node) register(life context.Context, first bool) (entropy.Registered, e
 		reg, err := n.conf.Service.Register(ctx, *r)
 		cancel()
 		if err == nil {
+			n.out.owe(r.Inventory)
 			n.registered(reg)
 			return reg, nil
 		}
