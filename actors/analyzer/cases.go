@@ -319,6 +319,7 @@ func (a *Analyzer) kind(class string) *kind {
 
 // Prediction says what is expected next of a case, when, and how sure that is.
 type Prediction struct {
+	Step       string               `json:"step"` // the newest of the case
 	Next       []sequence.Expected  `json:"expected_next"`
 	Since      time.Time            `json:"since"`
 	Expect     baseline.Expectation `json:"expect"`
@@ -333,7 +334,7 @@ func (a *Analyzer) Predict(id string) (Prediction, bool) {
 		return Prediction{}, false
 	}
 	c := e.Value.(*entry[string, *openCase]).value
-	p := Prediction{Since: c.at}
+	p := Prediction{Step: c.last.step, Since: c.at}
 	if k := a.kinds[c.class]; k != nil {
 		p.Next = k.model.Expect(c.context, 3)
 	}
