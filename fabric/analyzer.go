@@ -15,7 +15,7 @@ type AnalyzerConfig struct {
 	Off bool
 	// Zone is the location of the hours of the week, as in Europe/Berlin; "" means UTC.
 	Zone string
-	// Memory bounds what is learned, in bytes, about; 0 means 256 MiB.
+	// Memory bounds what is learned, in bytes, about; 0 means 512 MiB.
 	Memory int64
 	// Predict says which predictions are written down; "" means some.
 	Predict live.Predict
@@ -35,6 +35,17 @@ func (a *AnalyzerConfig) settings() (live.Config, error) {
 		c.Analyzer.Zone = zone
 	}
 	return c, c.Validate()
+}
+
+// Room returns how much memory the analyzer may take, in bytes.
+func (a *AnalyzerConfig) Room() int64 {
+	switch {
+	case a.Off:
+		return 0
+	case a.Memory == 0:
+		return live.DefaultMemory
+	}
+	return a.Memory
 }
 
 // Validate reports what is wrong with the settings as they are written.

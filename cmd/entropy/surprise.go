@@ -23,7 +23,7 @@ type analyzerFlags struct {
 func (f *analyzerFlags) register(s *pflag.FlagSet) {
 	s.BoolVar(&f.off, "no-analyzer", false, "learn nothing from events, and find nothing in them (docs/ENTROPY.md)")
 	s.StringVar(&f.zone, "analyzer-zone", "", "time `ZONE` of the hours of the week that are learned, as in Europe/Berlin (default UTC)")
-	s.StringVar(&f.memory, "analyzer-memory", "", "about how much memory what is learned may take, as `AMOUNT` (default 256Mi)")
+	s.StringVar(&f.memory, "analyzer-memory", "", "about how much memory what is learned may take, as `AMOUNT` (default 512Mi: some 32,000 steps of entities)")
 	s.StringVar(&f.predict, "predict", string(live.PredictSome), "which predictions become events: none, some (the first of a case that is sure, at most 60 a minute) or all")
 }
 

@@ -50,6 +50,10 @@ type source struct {
 	gaps     baseline.Gaps
 	longest  [24]longest // silence that began in an hour of the day
 	silent   bool
+
+	may      time.Duration // what allowed said when it was heard at
+	mayKnown bool
+	mayAt    time.Time
 }
 
 // longest is the longest of something, and when it was.
@@ -115,13 +119,17 @@ func (l *longest) faded(at time.Time) time.Duration {
 // allowed returns how long the source may be silent: as long as it is never, by its
 // gaps of any hour and by the longest that began in the hour in which this one did.
 func (s *source) allowed() (d time.Duration, known bool) {
+	if s.mayAt.Equal(s.heard) {
+		return s.may, s.mayKnown
+	}
 	e, known := s.gaps.Expect()
 	d = allowedYoung
 	if known {
 		d = max(allowedLeast, e.Missing)
 	}
 	l := s.longest[s.heard.Hour()]
-	return max(d, l.gap+l.gap/2), known
+	s.may, s.mayKnown, s.mayAt = max(d, l.gap+l.gap/2), known, s.heard
+	return s.may, s.mayKnown
 }
 
 // clock returns the time of the source when the wall's is at now.
