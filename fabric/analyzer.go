@@ -2,12 +2,14 @@ package fabric
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/analyzer"
 	"github.com/entropy-fabric/entropy/actors/analyzer/live"
 	"github.com/entropy-fabric/entropy/cluster/telemetry"
+	"github.com/entropy-fabric/entropy/persistence/ledger"
 )
 
 // AnalyzerConfig configures the analyzer of a control plane. The zero value runs it.
@@ -96,4 +98,31 @@ func (c *Control) analyzerStats() telemetry.AnalyzerStats {
 	s := c.watch.Stats()
 	return telemetry.AnalyzerStats{Live: s.State == entropy.EntropyLive, Lag: s.LastRow - min(s.Row, s.LastRow), Phi: s.Phi, Silent: s.Silent,
 		Series: s.Health.Series, Open: s.Health.Open, Evicted: s.Health.Evicted, Events: s.Health.Events, Deviations: s.Health.Deviations, FalseAlarms: s.Health.FalseAlarms}
+}
+
+// publishFindings publishes what the analyzer records, until ctx ends: at least once,
+// from where it was before the last stop.
+func (c *Control) publishFindings(ctx context.Context) {
+	if c.bus == nil || c.watch == nil {
+		return
+	}
+	f := ledger.Follower{Source: c.ledger, Name: "bus.entropy", Types: []string{analyzer.OwnPrefix}, Batch: 256, Logger: c.cfg.Logger,
+		Handle: func(ctx context.Context, rows []entropy.LedgerEntry) error {
+			return c.bus.PublishFindings(ctx, ownFindings(rows))
+		}}
+	if err := f.Run(ctx); err != nil {
+		c.cfg.Logger.Error("what the analyzer finds is not published", "error", err)
+	}
+}
+
+// ownFindings returns the events of rows that are the analyzer's own, and for others:
+// that it was started is not.
+func ownFindings(rows []entropy.LedgerEntry) (events []entropy.Event) {
+	for i := range rows {
+		var e entropy.Event
+		if rows[i].Origin == live.Origin && json.Unmarshal(rows[i].Event, &e) == nil && e.Type != entropy.EntropyStarted {
+			events = append(events, e)
+		}
+	}
+	return events
 }

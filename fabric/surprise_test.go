@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/analyzer/generate"
+	"github.com/entropy-fabric/entropy/cluster/bus"
 	"github.com/entropy-fabric/entropy/fabric"
 )
 
@@ -203,5 +205,66 @@ func TestNoAnalyzer(t *testing.T) {
 	_, err = fabric.OpenControl(ctx, fabric.ControlConfig{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Analyzer: fabric.AnalyzerConfig{Zone: "Atlantis/Deep"}})
 	if entropy.ErrorCode(err) != entropy.CodeInvalid {
 		t.Errorf("a zone that is not: %v", err)
+	}
+}
+
+// proves E-5, A-1: what is found goes out on the bus too, all of it, by its kind and
+// with its ID, also what was found before the bus was there.
+func TestFindingsOnTheBus(t *testing.T) {
+	dir := t.TempDir()
+	open := func(b fabric.BusConfig) (*fabric.Control, func()) {
+		ctx, cancel := context.WithCancel(context.Background())
+		c, err := fabric.OpenControl(ctx, fabric.ControlConfig{DataDir: dir, Listen: "127.0.0.1:0", NoDiscovery: true, Gossip: fabric.GossipConfig{Off: true}, Bus: b, Logger: testLogger()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		return c, sync.OnceFunc(func() { cancel(); <-done })
+	}
+	items := suppliers()
+	c, stop := open(fabric.BusConfig{Off: true})
+	importAll(t, c.Ingest(), items[:len(items)/2], func(int) {})
+	settled(t, c.Entropy())
+	before := len(findings(t, c.Ingest()))
+	stop()
+	c, stop = open(fabric.BusConfig{Listen: "127.0.0.1:0"})
+	defer stop()
+	importAll(t, c.Ingest(), items[len(items)/2:], func(int) {})
+	settled(t, c.Entropy())
+	want := findings(t, c.Ingest())
+	if before == 0 || len(want) == before {
+		t.Fatalf("%d findings, and %d before there was a bus", len(want), before)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	got := map[string]int{}
+	consumed := make(chan error, 1)
+	go func() {
+		consumed <- c.Bus().Consume(ctx, bus.StreamEntropy, "test", "", func(_ context.Context, m bus.Message) bus.Disposition {
+			var e entropy.Event
+			if json.Unmarshal(m.Data, &e) != nil || m.Header["Nats-Msg-Id"][0] != e.ID || m.Header["ce-id"][0] != e.ID || e.Type == entropy.EntropyStarted {
+				t.Errorf("%s: %s", m.Subject, m.Data)
+			}
+			if e.Type == entropy.EntropyDeviation && m.Subject != "entropy.deviation.supplier" {
+				t.Errorf("on %s", m.Subject)
+			}
+			if e.Type == entropy.EntropyDeviation || e.Type == entropy.EntropyRecovered {
+				mu.Lock()
+				got[e.ID+" "+e.IdempotencyKey]++
+				mu.Unlock()
+			}
+			return bus.Ack()
+		})
+	}()
+	eventually(t, 30*time.Second, func() bool { mu.Lock(); defer mu.Unlock(); return maps.Equal(got, want) },
+		func() string {
+			mu.Lock()
+			defer mu.Unlock()
+			return fmt.Sprintf("%d of %d findings", len(got), len(want))
+		})
+	cancel()
+	if err := <-consumed; err != nil {
+		t.Error(err)
 	}
 }
