@@ -268,3 +268,53 @@ func TestFindingsOnTheBus(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// proves E-4: a step that vanishes is found within its expected gap, through the running
+// fabric, while nothing else arrives any more: by the wall's clock alone.
+func TestAStepVanishes(t *testing.T) {
+	t.Parallel()
+	c := openControl(t)
+	var items []json.RawMessage
+	add := func(id, step string, at time.Time) {
+		items = append(items, fmt.Appendf(nil, `{"id":"%s-%s","ts":%q,"event_type":"step.completed","entity_id":"parcel:1","correlation_id":%q,"source":{"system":"depot"},"tags":{"step":%q}}`,
+			id, step, at.Format(time.RFC3339Nano), id, step))
+	}
+	now := time.Now()
+	for i := range 200 { // an hour of the past
+		at := now.Add(-time.Hour - time.Duration(200-i)*20*time.Second)
+		for j, step := range []string{"taken", "packed", "sent"} {
+			add(fmt.Sprintf("p%d", i), step, at.Add(time.Duration(j)*2*time.Second))
+		}
+	}
+	importAll(t, c.Ingest(), items, func(int) {})
+	settled(t, c.Entropy())
+	items = nil
+	taken := time.Now()
+	add("open", "taken", taken)
+	importAll(t, c.Ingest(), items, func(int) {})
+	p, err := c.Entropy().Predict(t.Context(), "open")
+	for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); p, err = c.Entropy().Predict(t.Context(), "open") {
+	}
+	if err != nil || len(p.Next) == 0 || p.Next[0].Step != "packed" || p.Next[0].P < 0.9 || p.Deadline == nil || p.Deadline.Sub(taken) > 5*time.Second {
+		t.Fatalf("what comes next: %+v, %v", p, err)
+	}
+	var found []entropy.Deviation
+	eventually(t, time.Minute, func() bool {
+		found, err = c.Entropy().Deviations(t.Context(), entropy.DeviationFilter{Channel: "missing", Open: true})
+		return err == nil && len(found) == 1
+	}, func() string { return fmt.Sprintf("%+v, %v", found, err) })
+	d := found[0]
+	if d.CorrelationID != "open" || d.Step != "taken" || d.At.Sub(taken) > 5*time.Second {
+		t.Errorf("found %+v", d)
+	}
+	if took := time.Since(d.At); took > 20*time.Second {
+		t.Errorf("it was found %v after it was due", took)
+	}
+	items = nil
+	add("open", "packed", time.Now())
+	importAll(t, c.Ingest(), items, func(int) {})
+	eventually(t, 10*time.Second, func() bool {
+		found, err = c.Entropy().Deviations(t.Context(), entropy.DeviationFilter{Channel: "missing", Open: true})
+		return err == nil && len(found) == 0
+	}, func() string { return fmt.Sprintf("it came, and is still missing: %+v, %v", found, err) })
+}
