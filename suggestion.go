@@ -130,7 +130,7 @@ type RuleStatus struct {
 	Command    string            `json:"command,omitempty"`
 	Matched    int64             `json:"matched"`
 	Fired      int64             `json:"fired"`      // observed, suggested or asked for
-	Suppressed map[string]int64  `json:"suppressed"` // by why: own_effect, cooldown, pending, limit, entity, flood
+	Suppressed map[string]int64  `json:"suppressed"` // by why: own_effect, cooldown, pending, limit, entity, flood, stale
 	Errors     int64             `json:"errors"`
 	LastError  string            `json:"last_error,omitempty"`
 	Entities   []RuleEntityState `json:"entities"` // that are not idle, at most 100

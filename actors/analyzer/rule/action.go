@@ -82,11 +82,16 @@ func (e *Engine) decided(s *entropy.Suggestion, t time.Time) {
 	}
 	a := &act{id: s.ActionID, command: s.Command, state: entropy.ActionRequested, since: t, suggestion: s}
 	e.acts.put(a.id, a)
-	k := subject{s.Entity, s.Step, s.Channel}
+	k := treatedBy(s)
 	e.treatments[k] = append(e.treatments[k], a)
 	e.unjudged = append(e.unjudged, a)
 	e.touchAll(a, s.Target, s.CorrelationID, s.Args)
 	e.touch(a, "e:"+s.Entity)
+}
+
+// treatedBy returns what the action of a suggestion is for.
+func treatedBy(s *entropy.Suggestion) subject {
+	return subject{s.Entity, s.Step, s.Channel, caseOf(s.CorrelationID)}
 }
 
 // touchAll notes what an action touches: entities (e:) and cases (c:).
@@ -138,7 +143,7 @@ func (e *Engine) forgetAct(a *act) {
 		}
 	}
 	if s := a.suggestion; s != nil {
-		k := subject{s.Entity, s.Step, s.Channel}
+		k := treatedBy(s)
 		if e.treatments[k] = slices.DeleteFunc(e.treatments[k], isIt); len(e.treatments[k]) == 0 {
 			delete(e.treatments, k)
 		}

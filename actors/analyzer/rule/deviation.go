@@ -32,17 +32,18 @@ type deviation struct {
 
 	kind, id string // of the entity
 
-	Step      string   `json:"step"`
-	Channel   string   `json:"channel"`
-	Direction string   `json:"direction"`
-	Bits      float64  `json:"bits"`
-	P         float64  `json:"p"`
-	N         float64  `json:"n"`
-	Bounded   bool     `json:"bounded"`
-	Repeats   int      `json:"repeats"`
-	Why       []string `json:"why"`
-	Cases     []string `json:"cases"`
-	Examples  []string `json:"examples"`
+	Step      string    `json:"step"`
+	At        time.Time `json:"at"` // by the stream's time; the event's own when it is absent
+	Channel   string    `json:"channel"`
+	Direction string    `json:"direction"`
+	Bits      float64   `json:"bits"`
+	P         float64   `json:"p"`
+	N         float64   `json:"n"`
+	Bounded   bool      `json:"bounded"`
+	Repeats   int       `json:"repeats"`
+	Why       []string  `json:"why"`
+	Cases     []string  `json:"cases"`
+	Examples  []string  `json:"examples"`
 }
 
 // maxCases bounds the examples that are looked at.
@@ -55,6 +56,9 @@ func readDeviation(e *entropy.Event) (*deviation, bool) {
 		return nil, false
 	}
 	d.kind, d.id = entropy.SplitEntity(e.EntityID)
+	if d.At.IsZero() {
+		d.At = e.TS
+	}
 	d.Cases = append(d.Cases, d.Examples...)
 	d.Cases = d.Cases[:min(len(d.Cases), maxCases)]
 	if d.Step == "" {
@@ -67,17 +71,21 @@ func readDeviation(e *entropy.Event) (*deviation, bool) {
 }
 
 // ofCase returns the case that the deviation is about; "" when it is of a window.
-func (d *deviation) ofCase() string {
-	if strings.HasPrefix(d.event.CorrelationID, "win:") {
+func (d *deviation) ofCase() string { return caseOf(d.event.CorrelationID) }
+
+func caseOf(correlation string) string {
+	if strings.HasPrefix(correlation, "win:") {
 		return ""
 	}
-	return d.event.CorrelationID
+	return correlation
 }
 
-// subject is what deviates, and how.
-type subject struct{ entity, step, channel string }
+// subject is what deviates, and how; item is the case, of those that are about one.
+type subject struct{ entity, step, channel, item string }
 
-func (d *deviation) subject() subject { return subject{d.event.EntityID, d.Step, d.Channel} }
+func (d *deviation) subject() subject {
+	return subject{d.event.EntityID, d.Step, d.Channel, d.ofCase()}
+}
 
 // spell is a deviation from its first to its end.
 type spell struct {

@@ -140,13 +140,18 @@ func (e *Engine) deviate(d *deviation, t time.Time, live bool) (orders []Order) 
 	e.deviations++
 	e.remember(d, t)
 	v := e.environment(d, t)
+	stale := e.set.MaxAge > 0 && t.Sub(d.At) > e.set.MaxAge
 	for _, r := range e.set.Rules {
 		yes, err := r.when.holds(v)
 		if err != nil {
 			e.counts[r.Name].failed(err)
 			continue
 		}
-		if yes {
+		switch {
+		case yes && stale:
+			e.counts[r.Name].matched++
+			e.counts[r.Name].suppressed[staleCause]++
+		case yes:
 			e.counts[r.Name].matched++
 			orders = append(orders, e.match(r, d, v, t, live)...)
 		}
@@ -181,11 +186,11 @@ func (e *Engine) remember(d *deviation, t time.Time) {
 	e.trails.put(k.entity, tr)
 }
 
-// recover ends the spells that an event says have ended: of its step and channel, or
-// of all channels when it names none.
+// recover ends the spells that an event says have ended: of its step, channel and
+// case, or of all channels when it names none.
 func (e *Engine) recover(d *deviation, t time.Time) {
 	for s := range e.openOf[d.event.EntityID] {
-		if s.step == d.Step && (d.Channel == "" || s.channel == d.Channel) {
+		if s.step == d.Step && (d.Channel == "" || s.channel == d.Channel) && s.item == d.ofCase() {
 			sp, _ := e.spells.get(s)
 			e.close(sp, t)
 		}

@@ -229,6 +229,18 @@ func TestOnlyTheFabricsOwn(t *testing.T) {
 	}
 }
 
+// proves E-5: history that is imported is learned from, and not acted on.
+func TestHistory(t *testing.T) {
+	w := newWorld(t, acting)
+	w.deviate("feed:a", "send", "location", func(_ *entropy.Event, at map[string]any) { at["at"] = w.now.Add(-61 * time.Minute) })
+	w.deviate("feed:b", "send", "location", func(_ *entropy.Event, at map[string]any) { at["at"] = w.now.Add(-59 * time.Minute) })
+	w.pass(time.Minute)
+	w.want("fix act feed:b")
+	if w.suppressed("fix", "stale") != 1 {
+		t.Error("it is not counted")
+	}
+}
+
 // proves E-5: a person accepts or dismisses a suggestion, once; an old one is not
 // accepted.
 func TestAnswers(t *testing.T) {

@@ -33,6 +33,7 @@ const (
 	limitCause     = "limit"
 	entityCause    = "entity"
 	floodCause     = "flood"
+	staleCause     = "stale"
 )
 
 // pendingFor is how long a count of deviations waits for the next.

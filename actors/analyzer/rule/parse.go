@@ -29,7 +29,7 @@ func Parse(text []byte) (*Set, error) {
 	}
 	digest := sha256.Sum256(text)
 	s := &Set{Zone: time.UTC, Storm: Storm{Limit{DefaultStorm, DefaultStormPer}, DefaultQuiet}, Effect: DefaultEffect,
-		EntityCooldown: DefaultEntity, Judge: DefaultJudge, Digest: hex.EncodeToString(digest[:])}
+		EntityCooldown: DefaultEntity, Judge: DefaultJudge, MaxAge: DefaultMaxAge, Digest: hex.EncodeToString(digest[:])}
 	r := new(reader)
 	root, err := document(text)
 	if err != nil {
@@ -198,6 +198,7 @@ func (r *reader) set(n *yaml.Node, s *Set) {
 		"effect":          r.duration("effect", &s.Effect),
 		"entity_cooldown": r.duration("entity_cooldown", &s.EntityCooldown),
 		"judge":           r.duration("judge", &s.Judge),
+		"max_age":         r.duration("max_age", &s.MaxAge),
 		"rules":           func(n *yaml.Node) { r.rules(n, s) },
 	})
 	if s.Judge < time.Minute {

@@ -52,7 +52,7 @@ func (w *world) play(steps []step) {
 	for _, s := range steps {
 		w.pass(s.wait)
 		if s.recovers {
-			w.recover(s.entity, s.name, s.channel)
+			w.recover(s.entity, s.name, s.channel, s.ofCase)
 			continue
 		}
 		w.deviate(s.entity, s.name, s.channel, func(e *entropy.Event, at map[string]any) {

@@ -24,6 +24,7 @@ type Set struct {
 	Effect         time.Duration // after an action has ended, during which what deviates is its effect
 	EntityCooldown time.Duration // between two actions for one entity, by whatever rule
 	Judge          time.Duration // before and after an action, that are compared
+	MaxAge         time.Duration // of a deviation, by the stream's time, that is acted on; 0: any
 	Rules          []*Rule
 	Digest         string // SHA-256 of the text, hex
 }
@@ -50,6 +51,7 @@ const (
 	DefaultEffect   = 15 * time.Minute
 	DefaultEntity   = 10 * time.Minute
 	DefaultJudge    = time.Hour
+	DefaultMaxAge   = time.Hour // what is older is history that was imported
 	DefaultCooldown = 30 * time.Minute
 )
 

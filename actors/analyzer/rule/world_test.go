@@ -63,10 +63,10 @@ func (w *world) deviate(entity, step, channel string, change ...func(*entropy.Ev
 	return ev.ID
 }
 
-func (w *world) recover(entity, step, channel string) {
+func (w *world) recover(entity, step, channel string, ofCase ...string) {
 	w.n++
 	attrs, _ := json.Marshal(map[string]string{"step": step, "channel": channel})
-	w.put(w.now, entropy.Event{ID: fmt.Sprintf("rec-%d", w.n), TS: w.now, Type: RecoveredType, EntityID: entity, Source: entropy.Source{System: "entropy"}, Attrs: attrs})
+	w.put(w.now, entropy.Event{ID: fmt.Sprintf("rec-%d", w.n), TS: w.now, Type: RecoveredType, EntityID: entity, CorrelationID: strings.Join(ofCase, ""), Source: entropy.Source{System: "entropy"}, Attrs: attrs})
 }
 
 func (w *world) action(at time.Time, typ string, s *entropy.Suggestion, state entropy.ActionState) entropy.Event {
