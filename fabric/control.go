@@ -16,6 +16,7 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors"
+	"github.com/entropy-fabric/entropy/actors/analyzer/live"
 	"github.com/entropy-fabric/entropy/actors/reflex"
 	"github.com/entropy-fabric/entropy/cluster"
 	"github.com/entropy-fabric/entropy/cluster/api"
@@ -59,6 +60,8 @@ type ControlConfig struct {
 	// Normalize is the rules by which events from outside become the envelope; the
 	// zero value takes what is in it already. Its HashKey is made at the first start.
 	Normalize ingest.Config
+	// Analyzer says how the analyzer runs, and whether.
+	Analyzer AnalyzerConfig
 	// Rules says what is done about what the analyzer finds.
 	Rules RulesConfig
 	// Executors says what the control plane executes itself, beside commands about
@@ -97,6 +100,7 @@ type Control struct {
 
 	ledger *ledgerdb.Ledger
 	inbox  *ingest.Inbox
+	watch  *live.Watcher  // the analyzer; nil: there is none
 	reflex *reflex.Reflex // applies the rules; nil: nobody does
 	auth   *identity.Authenticator
 	server *api.Server
@@ -126,10 +130,7 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 	if cfg.Listen == "" {
 		cfg.Listen = DefaultListen
 	}
-	if err := cfg.Bus.Validate(); err != nil {
-		return nil, err
-	}
-	if err := cfg.Rules.validate(); err != nil {
+	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	if cfg.TLS && cfg.Insecure {
@@ -216,11 +217,14 @@ func (c *Control) openServer() (err error) {
 	if c.bus != nil {
 		conf.Outbox = c.outboxStats
 	}
+	if c.watch != nil {
+		conf.Analyzer = c.analyzerStats
+	}
 	metrics, err := telemetry.New(conf)
 	if err != nil {
 		return err
 	}
-	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Rules: c.Rules(), Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
+	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Entropy: c.Entropy(), Rules: c.Rules(), Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
 		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger,
 		Epoch: c.journal.Epoch(), Superseded: c.superseded})
 	return err
@@ -271,6 +275,7 @@ func (c *Control) Run(ctx context.Context) error {
 	sweeping.Go(func() { c.keys.run(ctx) })
 	sweeping.Go(func() { c.runRelays(ctx) })
 	sweeping.Go(func() { c.runActions(ctx) })
+	sweeping.Go(func() { c.runAnalyzer(ctx) })
 	sweeping.Go(func() { c.runRules(ctx) })
 	defer func() {
 		cancel(nil)

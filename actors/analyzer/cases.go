@@ -72,6 +72,7 @@ func (a *Analyzer) follow(o *Observation, class string, own, all *series, r *Rea
 	}
 	own.next.Begin()
 	all.next.Begin()
+	c.wait.source = o.Source
 	a.expect(&c.wait, own, all, o.At)
 }
 
@@ -81,6 +82,7 @@ func (a *Analyzer) arrived(c *openCase, at time.Time, gap time.Duration) {
 	w := &c.wait
 	a.waits.disarm(w)
 	a.waited(w, at)
+	a.absentEnded(w, at, EndedCame)
 	all := a.parent(c.last)
 	if !a.teaches(c.last, w.stage, at) {
 		c.last.next.Forgive()
@@ -130,6 +132,8 @@ func (a *Analyzer) recur(o *Observation, own *series) {
 	w := &own.wait
 	a.waits.disarm(w)
 	a.waited(w, o.At)
+	a.absentEnded(w, o.At, EndedCame)
+	w.source = o.Source
 	if !own.latest.IsZero() {
 		gap := o.At.Sub(own.latest)
 		if !o.Timed {
@@ -201,6 +205,7 @@ func (a *Analyzer) overdue(w *wait) {
 		a.absent(w, Missing)
 		a.ascertain(w)
 	case certain:
+		a.absentEnded(w, w.due, EndedGivenUp)
 		w.series.next.Forgive()
 		if all := a.parent(w.series); all != nil {
 			all.next.Forgive()
@@ -314,6 +319,7 @@ func (a *Analyzer) kind(class string) *kind {
 
 // Prediction says what is expected next of a case, when, and how sure that is.
 type Prediction struct {
+	Step       string               `json:"step"` // the newest of the case
 	Next       []sequence.Expected  `json:"expected_next"`
 	Since      time.Time            `json:"since"`
 	Expect     baseline.Expectation `json:"expect"`
@@ -328,7 +334,7 @@ func (a *Analyzer) Predict(id string) (Prediction, bool) {
 		return Prediction{}, false
 	}
 	c := e.Value.(*entry[string, *openCase]).value
-	p := Prediction{Since: c.at}
+	p := Prediction{Step: c.last.step, Since: c.at}
 	if k := a.kinds[c.class]; k != nil {
 		p.Next = k.model.Expect(c.context, 3)
 	}

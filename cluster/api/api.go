@@ -45,6 +45,8 @@ type Config struct {
 	Tokens Tokens
 	// Ingest takes events from outside and shows the ledger; nil means that nobody does.
 	Ingest entropy.IngestService
+	// Entropy shows what the analyzer knows; nil means that there is none.
+	Entropy entropy.EntropyService
 	// Rules says how surprise becomes action; nil means that it does not.
 	Rules entropy.RuleService
 	// Members says who is a member by gossip; nil means that nobody gossips.

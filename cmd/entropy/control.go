@@ -25,6 +25,7 @@ type controlFlags struct {
 	normalize           string
 	executors           string
 	bus                 fabric.BusConfig
+	analyzer            analyzerFlags
 	rules               fabric.RulesConfig
 }
 
@@ -46,6 +47,7 @@ func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
 	s.BoolVar(&f.rules.Off, "no-rules", false, "suggest and do nothing about what is surprising")
 	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane, nor show it to browsers of the network (mDNS)")
 	f.registerBus(s)
+	f.analyzer.register(s)
 }
 
 // registerBus registers the flags of the bus.
@@ -92,9 +94,13 @@ func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
 	if err != nil {
 		return none, err
 	}
+	analyzer, err := f.analyzer.config()
+	if err != nil {
+		return none, err
+	}
 	logger, err := a.logger(f.logLevel)
 	return fabric.ControlConfig{
-		Bus: f.bus, Executors: executors, Normalize: rules, Rules: f.rules, Gossip: f.gossip, NoDiscovery: f.noDiscovery,
+		Analyzer: analyzer, Bus: f.bus, Executors: executors, Normalize: rules, Rules: f.rules, Gossip: f.gossip, NoDiscovery: f.noDiscovery,
 		DataDir: f.data, Listen: f.listen, Insecure: f.insecure, TLS: f.tls, TrustLAN: f.trustLAN,
 		LeaseTTL: f.leaseTTL, Heartbeat: f.heartbeat, Version: programVersion(), Logger: logger,
 	}, err

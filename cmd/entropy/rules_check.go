@@ -100,7 +100,7 @@ func sampleRows() []rule.Row {
 		at = at.Add(2 * time.Hour)
 		d := analyzer.Deviation{Entity: entity, Step: step, Channel: channel, Direction: direction, At: at, From: at.Add(-time.Hour), To: at, Bits: bits, P: 1e-6,
 			Bounded: true, N: 50, Why: []string{"made up: " + channel + " " + direction}}
-		d.Cases = []string{"case-1", "case-2"}
+		d.Cases = []string{"job/1", "job/2"}
 		if item != "" {
 			d.Cases = []string{item}
 		}
@@ -112,7 +112,7 @@ func sampleRows() []rule.Row {
 	add("jobs:nightly", "run", "shape", "changed", "", 20)
 	add("jobs:nightly", "run", "outcome", "worse", "", 25)
 	add("jobs:nightly", "run", "location", "slower", "", 30)
-	add("jobs:nightly", "run", "missing", "", "job-1", 15)
+	add("jobs:nightly", "run", "missing", "", "job/3", 15)
 	add("worker:w1", "run", "outcome", "worse", "", 25)
 	add("supplier:acme", "delivered", "late", "", "order-7", 11)
 	add("supplier:acme", "delivered", "missing", "", "order-7", 16)

@@ -97,6 +97,7 @@ func treatedBy(s *entropy.Suggestion) subject {
 // touchAll notes what an action touches: entities (e:) and cases (c:).
 func (e *Engine) touchAll(a *act, target, correlation string, args json.RawMessage) {
 	e.touch(a, "c:"+string(a.id))
+	e.touch(a, "c:action/"+string(a.id))
 	e.touch(a, "e:action:"+a.command)
 	if target != "" {
 		e.touch(a, "e:"+target)
@@ -106,6 +107,7 @@ func (e *Engine) touchAll(a *act, target, correlation string, args json.RawMessa
 	}
 	if kind, id := entropy.SplitEntity(target); kind == entropy.KindJob {
 		e.touch(a, "c:"+id)
+		e.touch(a, "c:"+jobCase+id)
 	}
 	e.touchArgs(a, args)
 }
@@ -120,6 +122,7 @@ func (e *Engine) touchArgs(a *act, args json.RawMessage) {
 	if of.JobID != "" {
 		e.touch(a, "e:job:"+of.JobID)
 		e.touch(a, "c:"+of.JobID)
+		e.touch(a, "c:"+jobCase+of.JobID)
 	}
 	if of.WorkerID != "" {
 		e.touch(a, "e:worker:"+of.WorkerID)

@@ -11,9 +11,9 @@ import (
 
 // The types of the analyzer's events that the engine reads.
 const (
-	DeviationType = "entropy.deviation"
-	RecoveredType = "entropy.recovered"
-	PhiType       = "entropy.phi"
+	DeviationType = entropy.EntropyDeviation
+	RecoveredType = entropy.EntropyRecovered
+	PhiType       = entropy.EntropyPhi
 )
 
 // fabric is the system that the fabric's own events name; from outside, events with
@@ -73,6 +73,20 @@ func readDeviation(e *entropy.Event) (*deviation, bool) {
 // ofCase returns the case that the deviation is about; "" when it is of a window.
 func (d *deviation) ofCase() string { return caseOf(d.event.CorrelationID) }
 
+// jobCase begins the cases that are a job of the fabric.
+const jobCase = "job/"
+
+// job returns the fabric's job that the deviation is about: its case, else the first
+// of its examples; "" when that is none.
+func (d *deviation) job() string {
+	for _, c := range append([]string{d.ofCase()}, d.Cases...) {
+		if id, ok := strings.CutPrefix(c, jobCase); ok {
+			return id
+		}
+	}
+	return ""
+}
+
 func caseOf(correlation string) string {
 	if strings.HasPrefix(correlation, "win:") {
 		return ""
@@ -130,7 +144,7 @@ func (t *trail) within(from, to time.Time) (n int, bits float64) {
 func (e *Engine) environment(d *deviation, t time.Time) *env {
 	at := t.In(e.set.Zone)
 	v := &env{Entity: d.event.EntityID, Kind: d.kind, ID: d.id, Step: d.Step, Channel: d.Channel, Direction: d.Direction, Bits: d.Bits, P: d.P, N: d.N,
-		Bounded: d.Bounded, Repeats: d.Repeats, Why: strings.Join(d.Why, "; "), CaseID: d.ofCase(), Cases: d.Cases, Tags: d.event.Tags,
+		Bounded: d.Bounded, Repeats: d.Repeats, Why: strings.Join(d.Why, "; "), CaseID: d.ofCase(), Job: d.job(), Cases: d.Cases, Tags: d.event.Tags,
 		Hour: at.Hour(), Weekday: strings.ToLower(at.Weekday().String()), Phi: e.phi, LastAction: lastAction{Ago: 1e9}}
 	if v.Tags == nil {
 		v.Tags = map[string]string{}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/analyzer"
 )
 
 // Bounds of what an engine remembers.
@@ -161,6 +162,19 @@ func (e *Engine) deviate(d *deviation, t time.Time, live bool) (orders []Order) 
 
 // remember keeps a deviation in its spell and in the trail of its entity.
 func (e *Engine) remember(d *deviation, t time.Time) {
+	if d.Channel != analyzer.Unseen && d.Channel != analyzer.Transition { // which are about one moment
+		e.open(d, t)
+	}
+	tr, ok := e.trails.get(d.event.EntityID)
+	if !ok {
+		tr = &trail{entity: d.event.EntityID, kind: d.kind}
+	}
+	tr.add(mark{t, d.Bits})
+	e.trails.put(tr.entity, tr)
+}
+
+// open begins a spell, or goes on with it.
+func (e *Engine) open(d *deviation, t time.Time) {
 	k := d.subject()
 	s, ok := e.spells.get(k)
 	if ok && t.Sub(s.last) > staleSpell {
@@ -169,28 +183,22 @@ func (e *Engine) remember(d *deviation, t time.Time) {
 	}
 	if !ok {
 		s = &spell{subject: k, began: t}
-		if e.openOf[k.entity] == nil {
-			e.openOf[k.entity] = make(map[subject]bool)
-		}
 	}
 	s.last = t
 	e.spells.put(k, s)
-	if e.openOf[k.entity] != nil { // else it was the one that had to go
-		e.openOf[k.entity][k] = true
+	if e.openOf[k.entity] == nil {
+		e.openOf[k.entity] = make(map[subject]bool)
 	}
-	tr, ok := e.trails.get(k.entity)
-	if !ok {
-		tr = &trail{entity: k.entity, kind: d.kind}
-	}
-	tr.add(mark{t, d.Bits})
-	e.trails.put(k.entity, tr)
+	e.openOf[k.entity][k] = true
 }
 
 // recover ends the spells that an event says have ended: of its step, channel and
 // case, or of all channels when it names none.
 func (e *Engine) recover(d *deviation, t time.Time) {
 	for s := range e.openOf[d.event.EntityID] {
-		if s.step == d.Step && (d.Channel == "" || s.channel == d.Channel) && s.item == d.ofCase() {
+		// What was late before it was missing comes with it.
+		same := d.Channel == "" || s.channel == d.Channel || s.channel == analyzer.Late && d.Channel == analyzer.Missing
+		if s.step == d.Step && same && s.item == d.ofCase() {
 			sp, _ := e.spells.get(s)
 			e.close(sp, t)
 		}

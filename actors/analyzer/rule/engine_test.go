@@ -175,7 +175,9 @@ rules:
 		func() { w.deviate("action:restart_job", "action.succeeded", "location") }, // that it is done
 		func() { w.deviate("queue:default", "wait", "late", ofCase("job-7")) },     // the same case
 		func() { w.deviate("queue:default", "wait", "shape", examples("job-7")) },  // all of its cases
-		func() { w.deviate("queue:default", "wait", "late", ofCase(act)) },         // the action as a case
+		func() { w.deviate("jobs:other", "run", "late", ofCase("job/job-7")) },     // the same, as the fabric's own
+		func() { w.deviate("jobs:other", "run", "late", ofCase("action/"+act)) },
+		func() { w.deviate("queue:default", "wait", "late", ofCase(act)) }, // the action as a case
 		func() {
 			w.deviate("queue:q", "w", "late", func(e *entropy.Event, _ map[string]any) { e.CausationID = act })
 		},

@@ -28,6 +28,7 @@ type env struct {
 	Repeats    int                       `expr:"repeats"`
 	Why        string                    `expr:"why"`
 	CaseID     string                    `expr:"case_id"` // "" when it is of a window
+	Job        string                    `expr:"job"`     // the ID of the fabric's job that it is about, or the first example; "" when that is none
 	Cases      []string                  `expr:"cases"`   // examples
 	Tags       map[string]string         `expr:"tags"`
 	Hour       int                       `expr:"hour"`    // 0 to 23, in the file's zone

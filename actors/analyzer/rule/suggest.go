@@ -154,7 +154,7 @@ func (e *Engine) answer(typ string, s *entropy.Suggestion, by, message string, t
 	return o
 }
 
-func (e *Engine) open(id string, t time.Time) (*entropy.Suggestion, error) {
+func (e *Engine) answerable(id string, t time.Time) (*entropy.Suggestion, error) {
 	s, ok := e.suggestions.get(id)
 	if !ok {
 		return nil, entropy.Errorf(entropy.CodeNotFound, "there is no suggestion %.100q", id).WithHint("entropy suggestions lists them")
@@ -169,7 +169,7 @@ func (e *Engine) open(id string, t time.Time) (*entropy.Suggestion, error) {
 // Accept has the action of a suggestion asked for, in the name of a person. No
 // orders mean that it was before. CodeNotFound; CodeConflict.
 func (e *Engine) Accept(id, by string, t time.Time) (entropy.Suggestion, []Order, error) {
-	s, err := e.open(id, t)
+	s, err := e.answerable(id, t)
 	switch {
 	case err != nil:
 		return entropy.Suggestion{}, nil, err
@@ -187,7 +187,7 @@ func (e *Engine) Accept(id, by string, t time.Time) (entropy.Suggestion, []Order
 // Dismiss says that a suggestion is not wanted. No orders mean that it was before.
 // CodeNotFound; CodeConflict.
 func (e *Engine) Dismiss(id, by string, t time.Time) (entropy.Suggestion, []Order, error) {
-	s, err := e.open(id, t)
+	s, err := e.answerable(id, t)
 	switch {
 	case err != nil:
 		return entropy.Suggestion{}, nil, err
