@@ -3,6 +3,7 @@ package rule
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -97,7 +98,6 @@ func treatedBy(s *entropy.Suggestion) subject {
 // touchAll notes what an action touches: entities (e:) and cases (c:).
 func (e *Engine) touchAll(a *act, target, correlation string, args json.RawMessage) {
 	e.touch(a, "c:"+string(a.id))
-	e.touch(a, "c:action/"+string(a.id))
 	e.touch(a, "e:action:"+a.command)
 	if target != "" {
 		e.touch(a, "e:"+target)
@@ -107,7 +107,6 @@ func (e *Engine) touchAll(a *act, target, correlation string, args json.RawMessa
 	}
 	if kind, id := entropy.SplitEntity(target); kind == entropy.KindJob {
 		e.touch(a, "c:"+id)
-		e.touch(a, "c:"+jobCase+id)
 	}
 	e.touchArgs(a, args)
 }
@@ -122,7 +121,6 @@ func (e *Engine) touchArgs(a *act, args json.RawMessage) {
 	if of.JobID != "" {
 		e.touch(a, "e:job:"+of.JobID)
 		e.touch(a, "c:"+of.JobID)
-		e.touch(a, "c:"+jobCase+of.JobID)
 	}
 	if of.WorkerID != "" {
 		e.touch(a, "e:worker:"+of.WorkerID)
@@ -184,11 +182,27 @@ func (e *Engine) ownEffect(d *deviation, t time.Time) bool {
 	if s, ok := e.suggestions.get(d.event.CausationID); ok && s.At.Before(t) {
 		return true
 	}
-	touches := func(c string) bool {
-		return slices.ContainsFunc(e.touched["c:"+c], func(a *act) bool { return a.own() && a.since.Before(t) })
-	}
-	if c := d.event.CorrelationID; c != "" && touches(c) {
+	if c := d.event.CorrelationID; c != "" && e.ofOwn(c, t) {
 		return true
 	}
-	return len(d.Cases) > 0 && !slices.ContainsFunc(d.Cases, func(c string) bool { return !touches(c) })
+	return len(d.Cases) > 0 && !slices.ContainsFunc(d.Cases, func(c string) bool { return !e.ofOwn(c, t) })
+}
+
+// ofOwn reports whether a case is touched by an action that a rule brought about
+// before t. The fabric's own cases name the job or the action between slashes.
+func (e *Engine) ofOwn(item string, t time.Time) bool {
+	own := func(c string) bool {
+		return slices.ContainsFunc(e.touched["c:"+c], func(a *act) bool { return a.own() && a.since.Before(t) })
+	}
+	if own(item) {
+		return true
+	}
+	if strings.Contains(item, "/") && !strings.HasPrefix(item, "win:") {
+		for part := range strings.SplitSeq(item, "/") {
+			if own(part) {
+				return true
+			}
+		}
+	}
+	return false
 }
