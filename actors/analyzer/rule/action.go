@@ -111,16 +111,19 @@ func (e *Engine) touchAll(a *act, target, correlation string, args json.RawMessa
 	e.touchArgs(a, args)
 }
 
-// touchArgs notes the job and the worker that args, or a result, name.
+// touchArgs notes the jobs and the worker that args, or a result, name.
 func (e *Engine) touchArgs(a *act, args json.RawMessage) {
 	var of struct {
 		JobID    string `json:"job_id"`
+		NewJobID string `json:"new_job_id"`
 		WorkerID string `json:"worker_id"`
 	}
 	_ = json.Unmarshal(args, &of) // what is of another shape touches nothing that is known
-	if of.JobID != "" {
-		e.touch(a, "e:job:"+of.JobID)
-		e.touch(a, "c:"+of.JobID)
+	for _, id := range []string{of.JobID, of.NewJobID} {
+		if id != "" {
+			e.touch(a, "e:job:"+id)
+			e.touch(a, "c:"+id)
+		}
 	}
 	if of.WorkerID != "" {
 		e.touch(a, "e:worker:"+of.WorkerID)

@@ -178,7 +178,8 @@ rules:
 		func() { w.deviate("jobs:other", "run", "late", ofCase("job/job-7")) },     // the same, as the fabric's own
 		func() { w.deviate("jobs:other", "run", "late", ofCase("action/"+act)) },
 		func() { w.deviate("queue:q", "wait", "outcome", examples("queue:q/wait/job-7/a1")) },
-		func() { w.deviate("queue:default", "wait", "late", ofCase(act)) }, // the action as a case
+		func() { w.deviate("jobs:fresh", "run", "late", ofCase("job/job-7b")) }, // which it became
+		func() { w.deviate("queue:default", "wait", "late", ofCase(act)) },      // the action as a case
 		func() {
 			w.deviate("queue:q", "w", "late", func(e *entropy.Event, _ map[string]any) { e.CausationID = act })
 		},

@@ -74,7 +74,8 @@ func (w *world) action(at time.Time, typ string, s *entropy.Suggestion, state en
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	attrs, _ := json.Marshal(map[string]any{"action_id": s.ActionID, "command": s.Command, "target": s.Target, "state": state, "executor": "x", "request": request.Envelope})
+	attrs, _ := json.Marshal(map[string]any{"action_id": s.ActionID, "command": s.Command, "target": s.Target, "state": state, "executor": "x", "request": request.Envelope,
+		"result": map[string]string{"job_id": "job-7", "new_job_id": "job-7b"}})
 	return entropy.Event{ID: fmt.Sprintf("%s-%s", typ, s.ActionID), TS: at, Type: typ, EntityID: "action:" + string(s.ActionID), CorrelationID: s.CorrelationID,
 		Source: entropy.Source{System: "entropy"}, Attrs: attrs}
 }
