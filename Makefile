@@ -21,7 +21,7 @@ GENERATED_ROOT := ^TestLifecycleDoc$$
 GENERATED_CLI := ^TestTheReferenceIsFresh$$
 GENERATED_API := ^TestOpenAPI
 
-.PHONY: help setup build demo test bench bench-entropy soak lint generate verify-generated fuzz clean
+.PHONY: help setup build demo demo-entropy test bench bench-entropy soak lint generate verify-generated fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -37,6 +37,10 @@ demo: build ## kill a worker and the control plane in mid-batch, and prove that 
 	go build -o bin/entropy-demo ./examples/kill-a-worker
 	go build -o bin/prove ./examples/kill-a-worker/prove
 	./bin/entropy-demo -entropy ./bin/entropy
+
+demo-entropy: build ## make a service slow: see the surprise, its why, the action of a rule, and the entropy coming back down
+	go build -o bin/demo-entropy ./examples/entropy-demo
+	./bin/demo-entropy -entropy ./bin/entropy $(if $(wildcard $(DATA)/nab),-data $(DATA))
 
 # What proves the scheduler runs without the race detector first, where it is ten
 # times as fast: the simulator, the explorer, and the real actors under a seed. It

@@ -32,6 +32,7 @@ var owners = map[string][]string{
 	"github.com/ClickHouse/clickhouse-go": {"persistence/ledger/clickhouse"},
 	"github.com/mattn/go-sqlite3":         {"persistence"},
 	"github.com/spf13":                    {"cmd"},
+	"github.com/expr-lang/expr":           {"actors/analyzer/rule"},
 }
 
 // banned are imports that no folder may have, and why.

@@ -61,7 +61,10 @@ func (c *ControlConfig) validate() error {
 	if err := c.Bus.Validate(); err != nil {
 		return err
 	}
-	return c.Analyzer.Validate()
+	if err := c.Analyzer.Validate(); err != nil {
+		return err
+	}
+	return c.Rules.validate()
 }
 
 // openAnalyzer makes the analyzer, before anything is recorded in the ledger.

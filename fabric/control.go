@@ -17,6 +17,7 @@ import (
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors"
 	"github.com/entropy-fabric/entropy/actors/analyzer/live"
+	"github.com/entropy-fabric/entropy/actors/reflex"
 	"github.com/entropy-fabric/entropy/cluster"
 	"github.com/entropy-fabric/entropy/cluster/api"
 	"github.com/entropy-fabric/entropy/cluster/bus"
@@ -61,6 +62,8 @@ type ControlConfig struct {
 	Normalize ingest.Config
 	// Analyzer says how the analyzer runs, and whether.
 	Analyzer AnalyzerConfig
+	// Rules says what is done about what the analyzer finds.
+	Rules RulesConfig
 	// Executors says what the control plane executes itself, beside commands about
 	// its own jobs and workers.
 	Executors all.Config
@@ -97,7 +100,8 @@ type Control struct {
 
 	ledger *ledgerdb.Ledger
 	inbox  *ingest.Inbox
-	watch  *live.Watcher // the analyzer; nil: there is none
+	watch  *live.Watcher  // the analyzer; nil: there is none
+	reflex *reflex.Reflex // applies the rules; nil: nobody does
 	auth   *identity.Authenticator
 	server *api.Server
 
@@ -220,7 +224,7 @@ func (c *Control) openServer() (err error) {
 	if err != nil {
 		return err
 	}
-	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Entropy: c.Entropy(), Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
+	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Entropy: c.Entropy(), Rules: c.Rules(), Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
 		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger,
 		Epoch: c.journal.Epoch(), Superseded: c.superseded})
 	return err
@@ -273,6 +277,7 @@ func (c *Control) Run(ctx context.Context) error {
 	sweeping.Go(func() { c.runActions(ctx) })
 	sweeping.Go(func() { c.runAnalyzer(ctx) })
 	sweeping.Go(func() { c.publishFindings(ctx) })
+	sweeping.Go(func() { c.runRules(ctx) })
 	defer func() {
 		cancel(nil)
 		sweeping.Wait()

@@ -1,6 +1,10 @@
 package fabric
 
-import "time"
+import (
+	"time"
+
+	ledgerdb "github.com/entropy-fabric/entropy/persistence/ledger/sqlite"
+)
 
 // SetKeyGrace makes a rotation of the cluster's keys wait no longer for a worker.
 func SetKeyGrace(c *Control, d time.Duration) {
@@ -8,3 +12,6 @@ func SetKeyGrace(c *Control, d time.Duration) {
 	defer c.keys.mu.Unlock()
 	c.keys.grace = d
 }
+
+// LedgerOf returns the ledger itself, into which the fabric's own parts write.
+func LedgerOf(c *Control) *ledgerdb.Ledger { return c.ledger }

@@ -39,6 +39,9 @@ func (c *Control) openLedger(ctx context.Context) error {
 	if err := c.openAnalyzer(ctx); err != nil {
 		return err
 	}
+	if err := c.openRules(); err != nil {
+		return err
+	}
 	return c.addRelay("ledger", ledgerSink{c.ledger, c.journal.Epoch()})
 }
 

@@ -47,6 +47,8 @@ type Config struct {
 	Ingest entropy.IngestService
 	// Entropy shows what the analyzer knows; nil means that there is none.
 	Entropy entropy.EntropyService
+	// Rules says how surprise becomes action; nil means that it does not.
+	Rules entropy.RuleService
 	// Members says who is a member by gossip; nil means that nobody gossips.
 	Members func() []entropy.Member
 	// Keys rotates the keys that members share; nil means that there are none.

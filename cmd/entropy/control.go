@@ -26,6 +26,7 @@ type controlFlags struct {
 	executors           string
 	bus                 fabric.BusConfig
 	analyzer            analyzerFlags
+	rules               fabric.RulesConfig
 }
 
 func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
@@ -42,6 +43,8 @@ func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
 	s.StringVar(&f.gossip.Profile, "profile", "lan", "how soon a dead worker is missed: lan (5 to 9 s), fast (2 to 3.5 s, heartbeats every second) or wan; workers follow")
 	s.StringVar(&f.normalize, "normalize", "", "`FILE` of rules by which events from outside become the fabric's envelope (docs/INGEST.md)")
 	s.StringVar(&f.executors, "executors", "", "`FILE` that says what the control plane executes itself: http, notify, s3, controlm, local (docs/EXECUTORS.md)")
+	s.StringVar(&f.rules.File, "rules", "", "`FILE` of rules: what is done about what is surprising (docs/RULES.md); read again when it changes (default: rules that only suggest)")
+	s.BoolVar(&f.rules.Off, "no-rules", false, "suggest and do nothing about what is surprising")
 	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane, nor show it to browsers of the network (mDNS)")
 	f.registerBus(s)
 	f.analyzer.register(s)
@@ -97,7 +100,7 @@ func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
 	}
 	logger, err := a.logger(f.logLevel)
 	return fabric.ControlConfig{
-		Analyzer: analyzer, Bus: f.bus, Executors: executors, Normalize: rules, Gossip: f.gossip, NoDiscovery: f.noDiscovery,
+		Analyzer: analyzer, Bus: f.bus, Executors: executors, Normalize: rules, Rules: f.rules, Gossip: f.gossip, NoDiscovery: f.noDiscovery,
 		DataDir: f.data, Listen: f.listen, Insecure: f.insecure, TLS: f.tls, TrustLAN: f.trustLAN,
 		LeaseTTL: f.leaseTTL, Heartbeat: f.heartbeat, Version: programVersion(), Logger: logger,
 	}, err
