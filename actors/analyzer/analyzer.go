@@ -24,6 +24,8 @@ type Analyzer struct {
 	gaps      *detect.Discovery // of single waits
 	lateLimit float64           // the latter's, taken every gapsPerLimit of them
 	gapsNoted int
+	scratch   sketch.Histogram // of a mixture of gaps
+	parts     []baseline.Part  // of the same
 	found     []Deviation
 	health    Health
 	open      int // deviations of windows
@@ -41,6 +43,7 @@ type kind struct {
 	model *sequence.Model
 	drift *sequence.Drift
 	cases int // closed
+	last  changed
 }
 
 // New returns an Analyzer that has seen nothing.

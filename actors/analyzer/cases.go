@@ -63,7 +63,7 @@ func (a *Analyzer) follow(o *Observation, class string, own, all *series, r *Rea
 		if !o.Timed {
 			o.Latency, o.Timed = gap, true
 		}
-		a.arrived(c, o.At, gap)
+		a.arrived(c, o.Step, o.At, gap)
 	}
 	c.at, c.last = o.At, own
 	if o.Last {
@@ -72,12 +72,12 @@ func (a *Analyzer) follow(o *Observation, class string, own, all *series, r *Rea
 	}
 	own.next.Begin()
 	all.next.Begin()
-	a.expect(&c.wait, own, all, o.At)
+	a.expect(c, own, all, o.At)
 }
 
 // arrived learns how long the step before waited for this one, unless that was
 // a deviation.
-func (a *Analyzer) arrived(c *openCase, at time.Time, gap time.Duration) {
+func (a *Analyzer) arrived(c *openCase, step string, at time.Time, gap time.Duration) {
 	w := &c.wait
 	a.waits.disarm(w)
 	a.waited(w, at)
@@ -89,9 +89,9 @@ func (a *Analyzer) arrived(c *openCase, at time.Time, gap time.Duration) {
 		}
 		return
 	}
-	c.last.next.Learn(at, gap)
+	c.last.followed(step, at, gap)
 	if all != nil {
-		all.next.Learn(at, gap)
+		all.followed(step, at, gap)
 	}
 }
 
@@ -108,11 +108,16 @@ func (a *Analyzer) teaches(s *series, st stage, at time.Time) bool {
 }
 
 // expect arms the wait for what comes after a step, by the entity's own gaps
-// when they are known and else by its kind's.
-func (a *Analyzer) expect(w *wait, own, all *series, at time.Time) {
+// when they are known and else by its kind's; where steps differ in how long
+// they are waited for, by those that may come in this case.
+func (a *Analyzer) expect(c *openCase, own, all *series, at time.Time) {
+	w := &c.wait
 	w.since, w.series, w.stage = at, own, idle
 	for _, level := range [2]*series{own, all} {
 		if e, ok := level.next.Expect(); ok {
+			if parts := a.branch(c, level, all); len(parts) > 0 {
+				e = baseline.Mix(parts, e.N, &a.scratch)
+			}
 			w.expect, w.level, w.stage = e, level, patient
 			a.waits.arm(w, at.Add(a.patience(e)))
 			return
@@ -283,12 +288,15 @@ func (a *Analyzer) closeCase(c *openCase) {
 	if k == nil {
 		return
 	}
-	k.model.Learn(c.context, sequence.End)
+	if c.wait.stage != certain { // one that was cut off does not teach that cases end there
+		k.model.Learn(c.context, sequence.End)
+	}
 	k.cases++
 	change := k.drift.Observe(c.steps)
 	if change == nil {
 		return
 	}
+	k.last = changed{c.at, change.Why}
 	d := Deviation{
 		Entity: c.class + ":*", Step: "*", Channel: Transition, Direction: "changed", At: c.at, From: c.at, To: c.at,
 		Bits: change.Bits, P: exp2(-change.Bits), N: float64(k.cases), Cases: []string{c.id},
