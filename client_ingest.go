@@ -25,10 +25,11 @@ func (c *Client) Ledger(ctx context.Context, f LedgerFilter) (LedgerPage, error)
 	q := url.Values{}
 	setInt(q, "after", int64(f.After))
 	setInt(q, "limit", int64(f.Limit))
-	for key, s := range map[string]string{"entity": f.Entity, "type": f.Type} {
-		if s != "" {
-			q.Set(key, s)
-		}
+	if f.Entity != "" {
+		q.Set("entity", f.Entity)
+	}
+	for _, t := range f.Types {
+		q.Add("type", t)
 	}
 	for key, t := range map[string]time.Time{"from": f.From, "to": f.To} {
 		if !t.IsZero() {

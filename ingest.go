@@ -52,7 +52,7 @@ type DeadItem struct {
 type LedgerFilter struct {
 	After  uint64    // those behind this row
 	Entity string    // "" means any
-	Type   string    // "" means any
+	Types  []string  // any of these; one that ends in a dot is every type that begins so. None means any
 	From   time.Time // by the event's own time, inclusive; zero means from the beginning
 	To     time.Time // exclusive; zero means without end
 	Limit  int       // 0 means 100, at most MaxIngest

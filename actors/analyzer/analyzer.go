@@ -27,6 +27,8 @@ type Analyzer struct {
 	scratch   sketch.Histogram // of a mixture of gaps
 	parts     []baseline.Part  // of the same
 	found     []Deviation
+	ended     []Ended
+	absences  uint64 // late and missing ones that were said
 	health    Health
 	open      int // deviations of windows
 	tested    int // series that are ready to be tested
@@ -48,12 +50,13 @@ type kind struct {
 
 // New returns an Analyzer that has seen nothing.
 func New(c Config) *Analyzer {
-	a := &Analyzer{config: c.withDefaults(), kinds: make(map[string]*kind)}
+	a := &Analyzer{config: c.withDefaults(), kinds: make(map[string]*kind), waits: make(waits)}
 	a.keys.size = a.config.Remember
 	a.discovery, a.gaps = detect.NewDiscovery(a.config.Discovery), detect.NewDiscovery(a.config.singles())
 	a.series = newLRU[seriesID](a.config.Series, a.forget)
 	a.cases = newLRU[string](a.config.Cases, func(c *openCase) {
 		a.waits.disarm(&c.wait)
+		a.absentEnded(&c.wait, c.wait.due, EndedForgotten)
 	})
 	return a
 }
@@ -61,12 +64,14 @@ func New(c Config) *Analyzer {
 // forget lets go of a series that was evicted.
 func (a *Analyzer) forget(s *series) {
 	a.waits.disarm(&s.wait)
+	a.absentEnded(&s.wait, s.wait.due, EndedForgotten)
 	if s.deviating() {
-		a.open--
+		a.windowEnded(s, s.latestWindow(), EndedForgotten)
 	}
 	if s.tested {
 		a.tested--
 	}
+	a.forgetOutcomes(s)
 }
 
 // Health returns what the analyzer knows of itself.
@@ -108,6 +113,9 @@ func (a *Analyzer) Observe(o Observation, now time.Time) Reading {
 	r.Start = stat.Surprisal(own.base.Start(baseline.HourOfWeek(o.At)))
 	if o.Timed {
 		r.Timing = a.duration(&o, own, all)
+	}
+	if o.Outcome != "" {
+		a.outcome(&o, own, all)
 	}
 	r.Bits = r.Order + r.Timing
 	return r
@@ -161,14 +169,27 @@ func (a *Analyzer) duration(o *Observation, own, all *series) float64 {
 	return bits
 }
 
-// Advance moves the time to now, the watermark of the stream: what is due is
+// Advance moves the time of every source to now, the watermark of the stream: what is due is
 // late, missing or over. It returns what was found since it was last called,
 // the most surprising first. Callers whose source is behind pass the source's
 // time, not the wall's: a source that is behind makes nothing late.
 func (a *Analyzer) Advance(now time.Time) []Deviation {
-	for w := a.waits.next(now); w != nil; w = a.waits.next(now) {
+	for w := a.waits.first(now); w != nil; w = a.waits.first(now) {
 		a.overdue(w)
 	}
+	return a.Found()
+}
+
+// AdvanceSource moves the time of one source to now. What it brings to light is
+// kept for Found.
+func (a *Analyzer) AdvanceSource(source string, now time.Time) {
+	for w := a.waits.next(source, now); w != nil; w = a.waits.next(source, now) {
+		a.overdue(w)
+	}
+}
+
+// Found returns what was found since it was last asked, the most surprising first.
+func (a *Analyzer) Found() []Deviation {
 	found := a.found
 	a.found = nil
 	Rank(found)

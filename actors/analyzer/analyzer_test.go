@@ -288,8 +288,8 @@ func TestMillionEntities(t *testing.T) {
 		a.Observe(Observation{Entity: "job:" + id, Step: "done", Case: id, Key: id, At: at, Timed: true, Latency: time.Second}, at)
 	}
 	h := a.Health()
-	if h.Series != 20_000 || h.Evicted != uint64(n+1-20_000) || h.Cases > 20_000 || len(a.waits) > 20_000 {
-		t.Errorf("%+v, %d waits", h, len(a.waits))
+	if h.Series != 20_000 || h.Evicted != uint64(n+1-20_000) || h.Cases > 20_000 || len(*a.waits[""]) > 20_000 {
+		t.Errorf("%+v, %d waits", h, len(*a.waits[""]))
 	}
 	var m runtime.MemStats
 	runtime.GC()

@@ -72,6 +72,7 @@ func (a *Analyzer) follow(o *Observation, class string, own, all *series, r *Rea
 	}
 	own.next.Begin()
 	all.next.Begin()
+	c.wait.source = o.Source
 	a.expect(c, own, all, o.At)
 }
 
@@ -81,6 +82,7 @@ func (a *Analyzer) arrived(c *openCase, step string, at time.Time, gap time.Dura
 	w := &c.wait
 	a.waits.disarm(w)
 	a.waited(w, at)
+	a.absentEnded(w, at, EndedCame)
 	all := a.parent(c.last)
 	if !a.teaches(c.last, w.stage, at) {
 		c.last.next.Forgive()
@@ -135,6 +137,8 @@ func (a *Analyzer) recur(o *Observation, own *series) {
 	w := &own.wait
 	a.waits.disarm(w)
 	a.waited(w, o.At)
+	a.absentEnded(w, o.At, EndedCame)
+	w.source = o.Source
 	if !own.latest.IsZero() {
 		gap := o.At.Sub(own.latest)
 		if !o.Timed {
@@ -206,6 +210,7 @@ func (a *Analyzer) overdue(w *wait) {
 		a.absent(w, Missing)
 		a.ascertain(w)
 	case certain:
+		a.absentEnded(w, w.due, EndedGivenUp)
 		w.series.next.Forgive()
 		if all := a.parent(w.series); all != nil {
 			all.next.Forgive()

@@ -22,17 +22,25 @@ type Observation struct {
 	// disagree, count as 0.
 	Latency time.Duration
 	Last    bool // the case has ended with this event
+	// Source names the system that states it: what is expected of a source becomes
+	// late by its own time, see Analyzer.AdvanceSource. Callers bound how many there are.
+	Source string
+	// Outcome is how what has ended went: "succeeded" and words of its kind, or what
+	// went wrong. Empty: it is not of those that go well or badly.
+	Outcome string
 }
 
 // FromEvent returns the observation that an event of the envelope is, and
 // false when it is none: without an entity, or one of the analyzer's own,
 // which must not feed it. The step is the tag "step", else the type. The
-// latency is the attribute latency_ms, duration_ms or latency_sec.
+// latency is the attribute latency_ms, duration_ms or latency_sec, the outcome the
+// tag or the attribute "outcome".
 func FromEvent(e *entropy.Event) (Observation, bool) {
 	if e.EntityID == "" || e.Type == "" || strings.HasPrefix(e.Type, OwnPrefix) {
 		return Observation{}, false
 	}
-	o := Observation{Entity: e.EntityID, Step: e.Type, Case: e.CorrelationID, At: e.TS, Key: e.IdempotencyKey}
+	o := Observation{Entity: e.EntityID, Step: e.Type, Case: e.CorrelationID, At: e.TS, Key: e.IdempotencyKey,
+		Source: e.Source.System, Outcome: e.Tags["outcome"]}
 	if step := e.Tags["step"]; step != "" {
 		o.Step = step
 	}
@@ -40,6 +48,7 @@ func FromEvent(e *entropy.Event) (Observation, bool) {
 		LatencyMS  *float64 `json:"latency_ms"`
 		DurationMS *float64 `json:"duration_ms"`
 		LatencySec *float64 `json:"latency_sec"`
+		Outcome    any      `json:"outcome"`
 	}
 	if len(e.Attrs) > 0 && json.Unmarshal(e.Attrs, &attrs) == nil {
 		switch {
@@ -49,6 +58,9 @@ func FromEvent(e *entropy.Event) (Observation, bool) {
 			o.Latency, o.Timed = milliseconds(*attrs.DurationMS), true
 		case attrs.LatencySec != nil:
 			o.Latency, o.Timed = milliseconds(1000**attrs.LatencySec), true
+		}
+		if said, ok := attrs.Outcome.(string); ok && o.Outcome == "" {
+			o.Outcome = said
 		}
 	}
 	return o, true
@@ -79,7 +91,7 @@ type Reading struct {
 type Deviation struct {
 	Entity    string    `json:"entity"` // "<kind>:*" when no single entity was known well enough
 	Step      string    `json:"step"`
-	Channel   string    `json:"channel"` // location, shape, spread, tail, transition, unseen, late or missing
+	Channel   string    `json:"channel"` // location, shape, spread, tail, transition, unseen, outcome, late or missing
 	Direction string    `json:"direction,omitempty"`
 	At        time.Time `json:"at"`   // when it was known
 	From      time.Time `json:"from"` // the window, or since when it has been waited
@@ -105,6 +117,7 @@ const (
 	Unseen     = "unseen"     // a step follows that never did
 	Late       = "late"       // not there when nearly all are
 	Missing    = "missing"    // nor long after
+	Outcome    = "outcome"    // it ends badly more or less often than it used to
 )
 
 // Health is what an Analyzer says of itself.

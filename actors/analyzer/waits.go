@@ -16,6 +16,7 @@ type wait struct {
 	stage  stage
 	expect baseline.Expectation
 	of     *openCase // nil: of the series
+	source string    // by whose time it is due
 	series *series   // whose gap it is
 	level  *series   // from which the expectation was taken
 }
@@ -30,53 +31,81 @@ const (
 	certain              // it is missing beyond what chance gives all waits together
 )
 
-// waits are the armed ones, the next due first.
-type waits []*wait
+// waits are the armed ones by source, as each source has a time of its own.
+type waits map[string]*queue
 
-func (w waits) Len() int           { return len(w) }
-func (w waits) Less(i, j int) bool { return w[i].due.Before(w[j].due) }
-func (w waits) Swap(i, j int) {
+// arm sets or moves a wait. Its source is not changed while it is armed.
+func (w waits) arm(v *wait, due time.Time) {
+	v.due = due
+	q := w[v.source]
+	switch {
+	case v.index > 0:
+		heap.Fix(q, v.index-1)
+		return
+	case q == nil:
+		q = new(queue)
+		w[v.source] = q
+	}
+	heap.Push(q, v)
+}
+
+func (w waits) disarm(v *wait) {
+	if v.index > 0 {
+		heap.Remove(w[v.source], v.index-1)
+	}
+}
+
+// next returns the wait of a source that is due at now, or nil.
+func (w waits) next(source string, now time.Time) *wait {
+	q := w[source]
+	if q == nil || len(*q) == 0 || (*q)[0].due.After(now) {
+		return nil
+	}
+	return heap.Pop(q).(*wait)
+}
+
+// first returns the wait that is due at now before all others, of any source; of
+// those due at once the one of the first source by name.
+func (w waits) first(now time.Time) *wait {
+	var best *wait
+	for source, q := range w {
+		if len(*q) == 0 || (*q)[0].due.After(now) {
+			continue
+		}
+		v := (*q)[0]
+		if best == nil || v.due.Before(best.due) || v.due.Equal(best.due) && source < best.source {
+			best = v
+		}
+	}
+	if best != nil {
+		heap.Pop(w[best.source])
+	}
+	return best
+}
+
+// queue holds the waits of one source, the next due first.
+type queue []*wait
+
+func (w queue) Len() int           { return len(w) }
+func (w queue) Less(i, j int) bool { return w[i].due.Before(w[j].due) }
+func (w queue) Swap(i, j int) {
 	w[i], w[j] = w[j], w[i]
 	w[i].index, w[j].index = i+1, j+1
 }
 
 // Push is heap.Interface's.
-func (w *waits) Push(x any) {
+func (w *queue) Push(x any) {
 	v := x.(*wait)
 	v.index = len(*w) + 1
 	*w = append(*w, v)
 }
 
 // Pop is heap.Interface's.
-func (w *waits) Pop() any {
+func (w *queue) Pop() any {
 	old := *w
 	v := old[len(old)-1]
 	old[len(old)-1] = nil
 	*w = old[:len(old)-1]
 	v.index = 0
 	return v
-}
-
-// arm sets or moves a wait.
-func (w *waits) arm(v *wait, due time.Time) {
-	v.due = due
-	if v.index > 0 {
-		heap.Fix(w, v.index-1)
-		return
-	}
-	heap.Push(w, v)
-}
-
-func (w *waits) disarm(v *wait) {
-	if v.index > 0 {
-		heap.Remove(w, v.index-1)
-	}
-}
-
-// next returns the wait that is due at now, or nil.
-func (w *waits) next(now time.Time) *wait {
-	if len(*w) == 0 || (*w)[0].due.After(now) {
-		return nil
-	}
-	return heap.Pop(w).(*wait)
 }

@@ -20,6 +20,7 @@ type series struct {
 	self baseline.Gaps  // until the same step again, where there are no cases
 
 	now     window
+	shown   *window // the newest that has closed
 	pending *window // the window before, which teaches when the one after it is normal too
 	summary baseline.Summary
 	lastP   float64 // of the window before
@@ -27,12 +28,16 @@ type series struct {
 	tested  bool      // it is counted among those that are
 	anew    bool      // it learns anew: its kind does not know its new normal and cannot test for it
 	opened  time.Time // since when a deviation is open; zero: none is
+	as      string    // the channel of that deviation
+	from    time.Time // the window of it
 	clean   int       // windows in a row that were normal since
 	repeats int       // late and missing ones since the last that came in time
 	absent  time.Time // since when none has come in time; zero: the last did
 
 	latest time.Time // of its events
 	wait   wait
+
+	outcomes *outcomes // nil: it has none
 }
 
 // window is what was observed since the last one closed.
@@ -128,9 +133,9 @@ func (a *Analyzer) observe(s *series, at time.Time, bucket int, id string) {
 // ends a deviation.
 func (a *Analyzer) close(s *series, at time.Time) {
 	w := s.now
-	s.now = window{}
+	s.now, s.shown = window{}, &w
 	if s.deviating() && at.Sub(s.opened) >= a.config.Adopt {
-		a.adopt(s)
+		a.adopt(s, at)
 	}
 	var r detect.Result
 	known := s.base.N() >= baseline.Young && s.knows(&w, false)
@@ -158,11 +163,11 @@ func (a *Analyzer) close(s *series, at time.Time) {
 		if !s.knows(&w, true) {
 			s.teach(&w)
 		}
-		a.continued(s, &r)
+		a.continued(s, &r, at)
 		return
 	}
 	if limit := a.discovery.Limit(a.tested); r.Material && p <= limit {
-		s.opened, s.clean, s.pending = at, 0, nil
+		s.opened, s.as, s.from, s.clean, s.pending = at, r.Channel, w.from, 0, nil
 		a.open++
 		a.report(s, &w, &r, p, limit)
 		return
@@ -175,13 +180,12 @@ func (a *Analyzer) close(s *series, at time.Time) {
 }
 
 // continued ends an open deviation after three normal windows in a row.
-func (a *Analyzer) continued(s *series, r *detect.Result) {
+func (a *Analyzer) continued(s *series, r *detect.Result, at time.Time) {
 	if s.clean++; r.P <= 0.01 {
 		s.clean = 0
 	}
 	if s.clean >= cleanWindows {
-		s.opened = time.Time{}
-		a.open--
+		a.windowEnded(s, at, EndedNormal)
 	}
 }
 
@@ -189,10 +193,10 @@ const cleanWindows = 3
 
 // adopt makes what a deviation has become the new normal: the series learns
 // from the beginning.
-func (a *Analyzer) adopt(s *series) {
-	s.base, s.past, s.opened, s.pending, s.lastP = baseline.Baseline{}, nil, time.Time{}, nil, 0
+func (a *Analyzer) adopt(s *series, at time.Time) {
+	a.windowEnded(s, at, EndedAdopted)
+	s.base, s.past, s.pending, s.lastP = baseline.Baseline{}, nil, nil, 0
 	s.tested, s.anew = false, true
-	a.open--
 	a.tested--
 }
 

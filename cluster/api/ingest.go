@@ -37,7 +37,7 @@ func (s *Server) postIngest(w *response, r *http.Request) error {
 func (s *Server) getLedger(w *response, r *http.Request) error {
 	in, err := s.ingest()
 	q := newQuery(r)
-	f := entropy.LedgerFilter{After: uint64(q.number("after", 0, 1<<62)), Entity: q.text("entity"), Type: q.text("type"),
+	f := entropy.LedgerFilter{After: uint64(q.number("after", 0, 1<<62)), Entity: q.text("entity"), Types: q.all("type"),
 		From: q.moment("from"), To: q.moment("to"), Limit: int(q.number("limit", 1, entropy.MaxIngest))}
 	if err := firstOf(err, q.err()); err != nil {
 		return err

@@ -27,7 +27,7 @@ func (a *app) ledgerEventsCommand() *cobra.Command {
 		Example: "  entropy ledger events --entity order:7\n  entropy ledger events --type order.packed --from 2026-01-31T00:00:00Z -o jsonl"}
 	c.Flags().Uint64Var(&f.After, "after", 0, "those behind this `ROW`")
 	c.Flags().StringVar(&f.Entity, "entity", "", "of this entity, as `KIND:ID`")
-	c.Flags().StringVar(&f.Type, "type", "", "of this `TYPE`")
+	c.Flags().StringSliceVar(&f.Types, "type", nil, "of this `TYPE`, or, with a dot at the end, of those that begin so; may be repeated")
 	c.Flags().StringVar(&from, "from", "", "not older than this `TIME`, RFC 3339, by the event's own time")
 	c.Flags().StringVar(&to, "to", "", "older than this `TIME`")
 	c.Flags().IntVar(&f.Limit, "limit", 100, "at most `N`, up to 1000")

@@ -39,6 +39,15 @@ func (p *Past) N() int {
 	return min(p.n, Remembered)
 }
 
+// Recent returns what is remembered, the newest last.
+func (p *Past) Recent() []Summary {
+	all := make([]Summary, 0, p.N())
+	for i := range p.N() {
+		all = append(all, p.ring[(p.n-p.N()+i)%Remembered])
+	}
+	return all
+}
+
 // Robust is a median and a robust standard deviation.
 type Robust struct{ Median, Scale float64 }
 

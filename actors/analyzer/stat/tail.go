@@ -122,3 +122,24 @@ func notZero(x float64) float64 {
 	}
 	return x
 }
+
+// BetaBinomialTails returns P(X >= k) and P(X <= k) of the beta-binomial
+// distribution: of n trials whose common probability is Beta(a, b).
+func BetaBinomialTails(k, n int, a, b float64) (upper, lower float64) {
+	if n <= 0 || a <= 0 || b <= 0 {
+		return 1, 1
+	}
+	lg := func(x float64) float64 { v, _ := math.Lgamma(x); return v }
+	norm := lg(float64(n)+1) + lg(a+b) - lg(a) - lg(b) - lg(float64(n)+a+b)
+	for i := 0; i <= n; i++ {
+		x := float64(i)
+		p := math.Exp(norm - lg(x+1) - lg(float64(n)-x+1) + lg(x+a) + lg(float64(n)-x+b))
+		if i >= k {
+			upper += p
+		}
+		if i <= k {
+			lower += p
+		}
+	}
+	return min(1, upper), min(1, lower)
+}

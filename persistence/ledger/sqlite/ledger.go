@@ -28,7 +28,11 @@ func (l *Ledger) write(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err := f(tx); err != nil {
 		return classify(errors.Join(err, tx.Rollback()))
 	}
-	return classify(tx.Commit())
+	if err := tx.Commit(); err != nil {
+		return classify(err)
+	}
+	l.ring()
+	return nil
 }
 
 // Record keeps observations and dead letters in one transaction: known says which
@@ -139,8 +143,8 @@ func (l *Ledger) Events(ctx context.Context, f entropy.LedgerFilter) (entropy.Le
 	if f.Entity != "" {
 		add("entity = ?", f.Entity)
 	}
-	if f.Type != "" {
-		add("type = ?", f.Type)
+	if cond, types := ofTypes(f.Types); cond != "" {
+		where, args = append(where, cond), append(args, types...)
 	}
 	if !f.From.IsZero() {
 		add("ts >= ?", f.From.UnixMicro())
@@ -165,6 +169,27 @@ func (l *Ledger) Events(ctx context.Context, f entropy.LedgerFilter) (entropy.Le
 		page.Entries, page.Next = append(page.Entries, e), e.Row
 	}
 	return page, classify(rows.Err())
+}
+
+// ofTypes is the condition for any of the types. Where an index would give rows out
+// of order, to be sorted for each page, it is kept from being used.
+func ofTypes(types []string) (cond string, args []any) {
+	var conds []string
+	for _, t := range types {
+		if prefix, ok := strings.CutSuffix(t, "."); ok {
+			conds, args = append(conds, "(+type >= ? AND +type < ?)"), append(args, t, prefix+"/") // '/' follows '.'
+			continue
+		}
+		column := "+type"
+		if len(types) == 1 {
+			column = "type"
+		}
+		conds, args = append(conds, column+" = ?"), append(args, t)
+	}
+	if len(conds) == 0 {
+		return "", nil
+	}
+	return "(" + strings.Join(conds, " OR ") + ")", args
 }
 
 func limit(n int) int {

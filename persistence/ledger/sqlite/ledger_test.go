@@ -84,7 +84,7 @@ func TestRecord(t *testing.T) {
 		want []string
 	}{
 		{entropy.LedgerFilter{}, []string{"a", "b"}}, {entropy.LedgerFilter{After: 1}, []string{"b"}}, {entropy.LedgerFilter{Limit: 1}, []string{"a"}},
-		{entropy.LedgerFilter{Entity: "k:2"}, []string{"b"}}, {entropy.LedgerFilter{Type: "x"}, []string{"a"}},
+		{entropy.LedgerFilter{Entity: "k:2"}, []string{"b"}}, {entropy.LedgerFilter{Types: []string{"x"}}, []string{"a"}},
 		{entropy.LedgerFilter{From: at.Add(time.Minute)}, []string{"b"}}, {entropy.LedgerFilter{To: at.Add(time.Minute)}, []string{"a"}},
 	} {
 		if got := rows(t, l, c.f); !slices.Equal(got, c.want) {

@@ -34,6 +34,9 @@ type Ledger struct {
 	r      *sql.DB
 	mu     sync.Mutex // held by the transaction that writes
 	closed bool
+
+	bell    sync.Mutex // of changed
+	changed chan struct{}
 }
 
 // Open opens the ledger at path, or makes one. CodeInvalid when the file is
@@ -47,7 +50,7 @@ func Open(ctx context.Context, path string) (_ *Ledger, err error) {
 		return nil, classify(fmt.Errorf("open the ledger %s: %w", path, err))
 	}
 	_ = f.Close() // nothing was written
-	l := &Ledger{path: path}
+	l := &Ledger{path: path, changed: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = classify(fmt.Errorf("open the ledger %s: %w", path, errors.Join(err, l.Close())))
