@@ -22,6 +22,7 @@ type Analyzer struct {
 	keys      recent
 	discovery *detect.Discovery // of windows
 	gaps      *detect.Discovery // of single waits
+	whole     *detect.Discovery // of whole cases
 	lateLimit float64           // the latter's, taken every gapsPerLimit of them
 	gapsNoted int
 	scratch   sketch.Histogram // of a mixture of gaps
@@ -46,13 +47,17 @@ type kind struct {
 	drift *sequence.Drift
 	cases int // closed
 	last  changed
+	norm  sequence.Norm    // of its cases
+	odd   uint32           // which of the last cases were odd, a bit each
+	odds  map[oddID]oddWay // the ways in which cases are
 }
 
 // New returns an Analyzer that has seen nothing.
 func New(c Config) *Analyzer {
 	a := &Analyzer{config: c.withDefaults(), kinds: make(map[string]*kind), waits: make(waits)}
 	a.keys.size = a.config.Remember
-	a.discovery, a.gaps = detect.NewDiscovery(a.config.Discovery), detect.NewDiscovery(a.config.singles())
+	a.discovery, a.gaps = detect.NewDiscovery(a.config.windows()), detect.NewDiscovery(a.config.singles())
+	a.whole = detect.NewDiscovery(a.config.singles())
 	a.series = newLRU[seriesID](a.config.Series, a.forget)
 	a.cases = newLRU[string](a.config.Cases, func(c *openCase) {
 		a.waits.disarm(&c.wait)
@@ -82,7 +87,8 @@ func (a *Analyzer) Health() Health {
 	for _, k := range a.kinds {
 		h.Unlearned += k.model.Dropped()
 	}
-	h.Tests, h.Limit, h.Expected = a.discovery.Tests(), a.discovery.Limit(a.tested), a.discovery.Expected(a.tested)
+	h.Tests, h.Limit = a.discovery.Tests(), a.discovery.Limit(a.tested)
+	h.Expected = a.discovery.Expected(a.tested) + a.whole.Share()*float64(a.whole.Tests())
 	return h
 }
 

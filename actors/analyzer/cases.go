@@ -15,11 +15,12 @@ import (
 // openCase is a case that may continue.
 type openCase struct {
 	id, class string
-	at        time.Time
+	from, at  time.Time
 	last      *series // of its last step
 	context   sequence.Context
 	steps     []string // the first maxSteps
 	wait      wait
+	surprise
 }
 
 // maxSteps bounds what is kept of a case for the test of its order.
@@ -37,7 +38,7 @@ func (a *Analyzer) follow(o *Observation, class string, own, all *series, r *Rea
 	k := a.kind(class)
 	c, ok := a.cases.get(o.Case)
 	if !ok {
-		c = &openCase{id: o.Case, class: class, at: o.At}
+		c = &openCase{id: o.Case, class: class, from: o.At, at: o.At}
 		c.wait.of = c
 		a.cases.add(o.Case, c)
 	} else if o.At.Before(c.at) {
@@ -50,9 +51,11 @@ func (a *Analyzer) follow(o *Observation, class string, own, all *series, r *Rea
 		seen := k.model.Seen(before)
 		symbol, bits := k.model.Step(before, o.Step, true)
 		r.Order = bits
+		c.transition(k.model, before, o.Step, bits)
 		c.context = before.Then(symbol)
 		if bits >= unseenBits && seen >= unseenSeen {
 			a.unseen(o, c, k.model.Count(before, symbol), bits, seen)
+			c.said = true
 		}
 	}
 	if len(c.steps) < maxSteps {
@@ -67,7 +70,7 @@ func (a *Analyzer) follow(o *Observation, class string, own, all *series, r *Rea
 	}
 	c.at, c.last = o.At, own
 	if o.Last {
-		a.closeCase(c)
+		a.closeCase(c, o.At)
 		return
 	}
 	own.next.Begin()
@@ -182,7 +185,7 @@ const gapsPerLimit = 16
 func (a *Analyzer) overdue(w *wait) {
 	switch w.stage {
 	case idle:
-		a.closeCase(w.of)
+		a.closeCase(w.of, w.due)
 	case patient:
 		w.stage = late
 		if w.series.repeats++; w.series.absent.IsZero() {
@@ -215,7 +218,7 @@ func (a *Analyzer) overdue(w *wait) {
 		if all := a.parent(w.series); all != nil {
 			all.next.Forgive()
 		}
-		a.closeCase(w.of)
+		a.closeCase(w.of, w.due)
 	}
 }
 
@@ -285,16 +288,18 @@ func (a *Analyzer) unseen(o *Observation, c *openCase, count, bits, seen float64
 	a.found = append(a.found, d)
 }
 
-// closeCase lets a case end: its order is compared with the others'.
-func (a *Analyzer) closeCase(c *openCase) {
+// closeCase lets a case end at a time: its order is compared with the others'.
+func (a *Analyzer) closeCase(c *openCase, at time.Time) {
 	a.waits.disarm(&c.wait)
 	a.cases.remove(c.id)
 	k := a.kinds[c.class]
 	if k == nil {
 		return
 	}
-	if c.wait.stage != certain { // one that was cut off does not teach that cases end there
+	if c.wait.stage != certain { // one that was cut off is called missing, and does not teach that cases end there
+		c.transition(k.model, c.context, k.model.Name(sequence.End), k.model.Surprisal(c.context, sequence.End))
 		k.model.Learn(c.context, sequence.End)
+		a.judge(k, c, at)
 	}
 	k.cases++
 	change := k.drift.Observe(c.steps)

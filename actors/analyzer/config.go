@@ -23,13 +23,18 @@ type Config struct {
 	Discovery detect.DiscoveryConfig // the bound on false alarms
 }
 
-// singles returns the bound for statements of single events: half of the share
-// allowed, because a fitted tail is less sure than a test.
+// windows returns the bound for windows: half of the false alarms allowed.
+func (c Config) windows() detect.DiscoveryConfig {
+	d := c.Discovery.WithDefaults()
+	d.FalseAlarms /= 2
+	return d
+}
+
+// singles returns the bound for statements of single events and of whole cases:
+// the other half, and half of the share allowed, because a fitted tail is less
+// sure than a test.
 func (c Config) singles() detect.DiscoveryConfig {
-	d := c.Discovery
-	if d.Q <= 0 {
-		d.Q = 0.05
-	}
+	d := c.windows()
 	d.Q /= 2
 	return d
 }

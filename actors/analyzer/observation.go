@@ -91,7 +91,7 @@ type Reading struct {
 type Deviation struct {
 	Entity    string    `json:"entity"` // "<kind>:*" when no single entity was known well enough
 	Step      string    `json:"step"`
-	Channel   string    `json:"channel"` // location, shape, spread, tail, transition, unseen, outcome, late or missing
+	Channel   string    `json:"channel"` // location, shape, spread, tail, transition, unseen, sequence, outcome, late or missing
 	Direction string    `json:"direction,omitempty"`
 	At        time.Time `json:"at"`   // when it was known
 	From      time.Time `json:"from"` // the window, or since when it has been waited
@@ -115,6 +115,7 @@ type Deviation struct {
 const (
 	Transition = "transition" // the order of steps has changed
 	Unseen     = "unseen"     // a step follows that never did
+	Sequence   = "sequence"   // a whole case is not like others
 	Late       = "late"       // not there when nearly all are
 	Missing    = "missing"    // nor long after
 	Outcome    = "outcome"    // it ends badly more or less often than it used to

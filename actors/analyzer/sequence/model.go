@@ -224,6 +224,18 @@ func (m *Model) Learn(c Context, next Symbol) {
 	}
 }
 
+// Unlearn takes back that next followed the context, as far as it was learned.
+func (m *Model) Unlearn(c Context, next Symbol) {
+	for d := 0; d <= m.config.Order; d++ {
+		k := c.key(d)
+		if s := m.contexts[k]; s != nil {
+			if s.remove(next); len(s.next) == 0 {
+				delete(m.contexts, k)
+			}
+		}
+	}
+}
+
 // Step returns the symbol of a step and how surprising it is after a context,
 // in bits, and learns both when told to.
 func (m *Model) Step(c Context, step string, learn bool) (Symbol, float64) {
@@ -269,6 +281,18 @@ func (s *successors) add(x Symbol) {
 			s.next[i].count /= 2
 			s.total += float64(s.next[i].count)
 		}
+	}
+}
+
+func (s *successors) remove(x Symbol) {
+	i, ok := s.find(x)
+	if !ok {
+		return
+	}
+	one := min(1, s.next[i].count)
+	s.total -= float64(one)
+	if s.next[i].count -= one; s.next[i].count <= 0 {
+		s.next = slices.Delete(s.next, i, i+1)
 	}
 }
 
