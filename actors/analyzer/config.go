@@ -10,6 +10,7 @@ import (
 // measurements were made at.
 type Config struct {
 	Series    int                    // (entity, step) pairs remembered; 0 means 100,000
+	Values    int                    // (entity, step) pairs whose numbers are watched, about 15 KiB each; 0 means 4,096
 	Cases     int                    // open cases remembered; 0 means 100,000
 	Kinds     int                    // kinds of entities whose order of steps is learned; 0 means 64
 	Window    int                    // observations after which a window closes; 0 means 50
@@ -51,6 +52,7 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	set(&c.Series, 100_000)
+	set(&c.Values, 4096)
 	set(&c.Cases, 100_000)
 	set(&c.Kinds, 64)
 	set(&c.Window, 50)
