@@ -17,13 +17,18 @@ type Analyzer struct {
 	config    Config
 	series    *lru[seriesID, *series]
 	cases     *lru[string, *openCase]
+	values    *lru[seriesID, *watched]
 	kinds     map[string]*kind
 	waits     waits
 	keys      recent
 	discovery *detect.Discovery // of windows
 	gaps      *detect.Discovery // of single waits
+	whole     *detect.Discovery // of whole cases
+	numbers   *detect.Discovery // of numbers
 	lateLimit float64           // the latter's, taken every gapsPerLimit of them
 	gapsNoted int
+	scratch   sketch.Histogram // of a mixture of gaps
+	parts     []baseline.Part  // of the same
 	found     []Deviation
 	ended     []Ended
 	absences  uint64 // late and missing ones that were said
@@ -43,18 +48,24 @@ type kind struct {
 	model *sequence.Model
 	drift *sequence.Drift
 	cases int // closed
+	last  changed
+	norm  sequence.Norm    // of its cases
+	odd   uint32           // which of the last cases were odd, a bit each
+	odds  map[oddID]oddWay // the ways in which cases are
 }
 
 // New returns an Analyzer that has seen nothing.
 func New(c Config) *Analyzer {
 	a := &Analyzer{config: c.withDefaults(), kinds: make(map[string]*kind), waits: make(waits)}
 	a.keys.size = a.config.Remember
-	a.discovery, a.gaps = detect.NewDiscovery(a.config.Discovery), detect.NewDiscovery(a.config.singles())
+	a.discovery, a.gaps = detect.NewDiscovery(a.config.windows()), detect.NewDiscovery(a.config.singles())
+	a.whole, a.numbers = detect.NewDiscovery(a.config.singles()), detect.NewDiscovery(a.config.singles())
 	a.series = newLRU[seriesID](a.config.Series, a.forget)
 	a.cases = newLRU[string](a.config.Cases, func(c *openCase) {
 		a.waits.disarm(&c.wait)
 		a.absentEnded(&c.wait, c.wait.due, EndedForgotten)
 	})
+	a.values = newLRU[seriesID](a.config.Values, func(*watched) {})
 	return a
 }
 
@@ -74,12 +85,13 @@ func (a *Analyzer) forget(s *series) {
 // Health returns what the analyzer knows of itself.
 func (a *Analyzer) Health() Health {
 	h := a.health
-	h.Series, h.Cases, h.Open = a.series.len(), a.cases.len(), a.open
-	h.Evicted, h.CasesCut = a.series.evicted, a.cases.evicted
+	h.Series, h.Cases, h.Values, h.Open = a.series.len(), a.cases.len(), a.values.len(), a.open
+	h.Evicted, h.CasesCut = a.series.evicted+a.values.evicted, a.cases.evicted
 	for _, k := range a.kinds {
 		h.Unlearned += k.model.Dropped()
 	}
-	h.Tests, h.Limit, h.Expected = a.discovery.Tests(), a.discovery.Limit(a.tested), a.discovery.Expected(a.tested)
+	h.Tests, h.Limit = a.discovery.Tests(), a.discovery.Limit(a.tested)
+	h.Expected = a.discovery.Expected(a.tested) + a.whole.Share()*float64(a.whole.Tests()) + a.numbers.Share()*float64(a.numbers.Tests())
 	return h
 }
 
@@ -103,6 +115,9 @@ func (a *Analyzer) Observe(o Observation, now time.Time) Reading {
 	class, _ := entropy.SplitEntity(o.Entity)
 	own, all := a.at(seriesID{entity: o.Entity, step: o.Step}), a.at(seriesID{class, o.Step, true})
 	all.by = o.Source
+	if o.Valued && !o.Timed {
+		a.value(&o)
+	}
 	if o.Case != "" {
 		a.follow(&o, class, own, all, &r)
 	} else {

@@ -15,11 +15,12 @@ import (
 // openCase is a case that may continue.
 type openCase struct {
 	id, class string
-	at        time.Time
+	from, at  time.Time
 	last      *series // of its last step
 	context   sequence.Context
 	steps     []string // the first maxSteps
 	wait      wait
+	surprise
 }
 
 // maxSteps bounds what is kept of a case for the test of its order.
@@ -37,7 +38,7 @@ func (a *Analyzer) follow(o *Observation, class string, own, all *series, r *Rea
 	k := a.kind(class)
 	c, ok := a.cases.get(o.Case)
 	if !ok {
-		c = &openCase{id: o.Case, class: class, at: o.At}
+		c = &openCase{id: o.Case, class: class, from: o.At, at: o.At}
 		c.wait.of = c
 		a.cases.add(o.Case, c)
 	} else if o.At.Before(c.at) {
@@ -50,9 +51,11 @@ func (a *Analyzer) follow(o *Observation, class string, own, all *series, r *Rea
 		seen := k.model.Seen(before)
 		symbol, bits := k.model.Step(before, o.Step, true)
 		r.Order = bits
+		c.transition(k.model, before, o.Step, bits)
 		c.context = before.Then(symbol)
 		if bits >= unseenBits && seen >= unseenSeen {
 			a.unseen(o, c, k.model.Count(before, symbol), bits, seen)
+			c.said = true
 		}
 	}
 	if len(c.steps) < maxSteps {
@@ -63,22 +66,22 @@ func (a *Analyzer) follow(o *Observation, class string, own, all *series, r *Rea
 		if !o.Timed {
 			o.Latency, o.Timed = gap, true
 		}
-		a.arrived(c, o.At, gap)
+		a.arrived(c, o.Step, o.At, gap)
 	}
 	c.at, c.last = o.At, own
 	if o.Last {
-		a.closeCase(c)
+		a.closeCase(c, o.At)
 		return
 	}
 	own.next.Begin()
 	all.next.Begin()
 	c.wait.source = o.Source
-	a.expect(&c.wait, own, all, o.At)
+	a.expect(c, own, all, o.At)
 }
 
 // arrived learns how long the step before waited for this one, unless that was
 // a deviation.
-func (a *Analyzer) arrived(c *openCase, at time.Time, gap time.Duration) {
+func (a *Analyzer) arrived(c *openCase, step string, at time.Time, gap time.Duration) {
 	w := &c.wait
 	a.waits.disarm(w)
 	a.waited(w, at)
@@ -91,9 +94,9 @@ func (a *Analyzer) arrived(c *openCase, at time.Time, gap time.Duration) {
 		}
 		return
 	}
-	c.last.next.Learn(at, gap)
+	c.last.followed(step, at, gap)
 	if all != nil {
-		all.next.Learn(at, gap)
+		all.followed(step, at, gap)
 	}
 }
 
@@ -110,11 +113,16 @@ func (a *Analyzer) teaches(s *series, st stage, at time.Time) bool {
 }
 
 // expect arms the wait for what comes after a step, by the entity's own gaps
-// when they are known and else by its kind's.
-func (a *Analyzer) expect(w *wait, own, all *series, at time.Time) {
+// when they are known and else by its kind's; where steps differ in how long
+// they are waited for, by those that may come in this case.
+func (a *Analyzer) expect(c *openCase, own, all *series, at time.Time) {
+	w := &c.wait
 	w.since, w.series, w.stage = at, own, idle
 	for _, level := range [2]*series{own, all} {
 		if e, ok := level.next.Expect(); ok {
+			if parts := a.branch(c, level, all); len(parts) > 0 {
+				e = baseline.Mix(parts, e.N, &a.scratch)
+			}
 			w.expect, w.level, w.stage = e, level, patient
 			a.waits.arm(w, at.Add(a.patience(e)))
 			return
@@ -180,7 +188,7 @@ func (a *Analyzer) overdue(w *wait) {
 	}
 	switch w.stage {
 	case idle:
-		a.closeCase(w.of)
+		a.closeCase(w.of, w.due)
 	case patient:
 		w.stage = late
 		if w.series.repeats++; w.series.absent.IsZero() {
@@ -213,7 +221,7 @@ func (a *Analyzer) overdue(w *wait) {
 		if all := a.parent(w.series); all != nil {
 			all.next.Forgive()
 		}
-		a.closeCase(w.of)
+		a.closeCase(w.of, w.due)
 	}
 }
 
@@ -283,20 +291,25 @@ func (a *Analyzer) unseen(o *Observation, c *openCase, count, bits, seen float64
 	a.found = append(a.found, d)
 }
 
-// closeCase lets a case end: its order is compared with the others'.
-func (a *Analyzer) closeCase(c *openCase) {
+// closeCase lets a case end at a time: its order is compared with the others'.
+func (a *Analyzer) closeCase(c *openCase, at time.Time) {
 	a.waits.disarm(&c.wait)
 	a.cases.remove(c.id)
 	k := a.kinds[c.class]
 	if k == nil {
 		return
 	}
-	k.model.Learn(c.context, sequence.End)
+	if c.wait.stage != certain { // one that was cut off is called missing, and does not teach that cases end there
+		c.transition(k.model, c.context, k.model.Name(sequence.End), k.model.Surprisal(c.context, sequence.End))
+		k.model.Learn(c.context, sequence.End)
+		a.judge(k, c, at)
+	}
 	k.cases++
 	change := k.drift.Observe(c.steps)
 	if change == nil {
 		return
 	}
+	k.last = changed{c.at, change.Why}
 	d := Deviation{
 		Entity: c.class + ":*", Step: "*", Channel: Transition, Direction: "changed", At: c.at, From: c.at, To: c.at,
 		Bits: change.Bits, P: exp2(-change.Bits), N: float64(k.cases), Cases: []string{c.id},

@@ -10,6 +10,7 @@ import (
 // measurements were made at.
 type Config struct {
 	Series    int                    // (entity, step) pairs remembered; 0 means 100,000
+	Values    int                    // (entity, step) pairs whose numbers are watched, about 15 KiB each; 0 means 4,096
 	Cases     int                    // open cases remembered; 0 means 100,000
 	Kinds     int                    // kinds of entities whose order of steps is learned; 0 means 64
 	Window    int                    // observations after which a window closes; 0 means 50
@@ -23,13 +24,18 @@ type Config struct {
 	Discovery detect.DiscoveryConfig // the bound on false alarms
 }
 
-// singles returns the bound for statements of single events: half of the share
-// allowed, because a fitted tail is less sure than a test.
+// windows returns the bound for windows: half of the false alarms allowed.
+func (c Config) windows() detect.DiscoveryConfig {
+	d := c.Discovery.WithDefaults()
+	d.FalseAlarms /= 2
+	return d
+}
+
+// singles returns the bound for statements of single events and of whole cases:
+// the other half, and half of the share allowed, because a fitted tail is less
+// sure than a test.
 func (c Config) singles() detect.DiscoveryConfig {
-	d := c.Discovery
-	if d.Q <= 0 {
-		d.Q = 0.05
-	}
+	d := c.windows()
 	d.Q /= 2
 	return d
 }
@@ -46,6 +52,7 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	set(&c.Series, 100_000)
+	set(&c.Values, 4096)
 	set(&c.Cases, 100_000)
 	set(&c.Kinds, 64)
 	set(&c.Window, 50)

@@ -22,6 +22,10 @@ type Observation struct {
 	// disagree, count as 0.
 	Latency time.Duration
 	Last    bool // the case has ended with this event
+	// Value is a number that the event states, when Valued. Where no latency is
+	// stated it is watched, value by value. What is not finite is no value.
+	Value  float64
+	Valued bool
 	// Source names the system that states it: what is expected of a source becomes
 	// late by its own time, see Analyzer.AdvanceSource. Callers bound how many there are.
 	Source string
@@ -33,8 +37,8 @@ type Observation struct {
 // FromEvent returns the observation that an event of the envelope is, and
 // false when it is none: without an entity, or one of the analyzer's own,
 // which must not feed it. The step is the tag "step", else the type. The
-// latency is the attribute latency_ms, duration_ms or latency_sec, the outcome the
-// tag or the attribute "outcome".
+// latency is the attribute latency_ms, duration_ms or latency_sec, the value the
+// attribute "value" when it is a number, the outcome the tag or the attribute "outcome".
 func FromEvent(e *entropy.Event) (Observation, bool) {
 	if e.EntityID == "" || e.Type == "" || strings.HasPrefix(e.Type, OwnPrefix) {
 		return Observation{}, false
@@ -49,6 +53,7 @@ func FromEvent(e *entropy.Event) (Observation, bool) {
 		DurationMS *float64 `json:"duration_ms"`
 		LatencySec *float64 `json:"latency_sec"`
 		Outcome    any      `json:"outcome"`
+		Value      any      `json:"value"`
 	}
 	if len(e.Attrs) > 0 && json.Unmarshal(e.Attrs, &attrs) == nil {
 		switch {
@@ -59,6 +64,7 @@ func FromEvent(e *entropy.Event) (Observation, bool) {
 		case attrs.LatencySec != nil:
 			o.Latency, o.Timed = milliseconds(1000**attrs.LatencySec), true
 		}
+		o.Value, o.Valued = attrs.Value.(float64)
 		if said, ok := attrs.Outcome.(string); ok && o.Outcome == "" {
 			o.Outcome = said
 		}
@@ -91,7 +97,7 @@ type Reading struct {
 type Deviation struct {
 	Entity    string    `json:"entity"` // "<kind>:*" when no single entity was known well enough
 	Step      string    `json:"step"`
-	Channel   string    `json:"channel"` // location, shape, spread, tail, transition, unseen, outcome, late or missing
+	Channel   string    `json:"channel"` // location, shape, spread, tail, transition, unseen, sequence, value, outcome, late or missing
 	Direction string    `json:"direction,omitempty"`
 	At        time.Time `json:"at"`   // when it was known
 	From      time.Time `json:"from"` // the window, or since when it has been waited
@@ -115,6 +121,8 @@ type Deviation struct {
 const (
 	Transition = "transition" // the order of steps has changed
 	Unseen     = "unseen"     // a step follows that never did
+	Sequence   = "sequence"   // a whole case is not like others
+	Value      = "value"      // a number is not like those before it
 	Late       = "late"       // not there when nearly all are
 	Missing    = "missing"    // nor long after
 	Outcome    = "outcome"    // it ends badly more or less often than it used to
@@ -124,8 +132,9 @@ const (
 type Health struct {
 	Series     int     `json:"series"`
 	Cases      int     `json:"cases"`
+	Values     int     `json:"values"`     // series of numbers that are watched
 	Open       int     `json:"open"`       // deviations of windows that have not ended
-	Evicted    uint64  `json:"evicted"`    // series forgotten for want of room
+	Evicted    uint64  `json:"evicted"`    // series, also of numbers, forgotten for want of room
 	CasesCut   uint64  `json:"casesCut"`   // open cases forgotten for want of room
 	Duplicates uint64  `json:"duplicates"` // events seen before
 	Skewed     uint64  `json:"skewed"`     // events from the future

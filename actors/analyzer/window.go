@@ -16,6 +16,7 @@ type series struct {
 	base baseline.Baseline
 	past *baseline.Past // nil: no window has closed
 	next baseline.Gaps  // until the next step of the case
+	then *branches      // the same for each of several next steps; nil: none has come
 	self baseline.Gaps  // until the same step again, where there are no cases
 
 	now     window

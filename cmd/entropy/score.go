@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/analyzer/score"
 	"github.com/entropy-fabric/entropy/actors/analyzer/sequence"
 	"github.com/entropy-fabric/entropy/actors/analyzer/trial"
@@ -280,7 +281,11 @@ func reading(file string, f func(io.Reader) error) error {
 		}
 		r = z
 	}
-	if err := f(r); err != nil {
+	err = f(r)
+	if known, ok := errors.AsType[*entropy.Error](err); ok {
+		return usagef("%s: %s", file, known.Message).WithHint("%s", known.Hint)
+	}
+	if err != nil {
 		return usagef("%s: %v", file, err)
 	}
 	return nil

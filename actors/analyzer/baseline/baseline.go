@@ -92,6 +92,9 @@ func (b *Baseline) Weight() float64 {
 	return b.all.Total() / b.current
 }
 
+// Median returns the duration that half of the observations are within.
+func (b *Baseline) Median() time.Duration { return b.all.Within(0.5) }
+
 // Counts writes the weights by bucket into into, the newest observation
 // weighing 1, and returns it.
 func (b *Baseline) Counts(into []float64) []float64 {

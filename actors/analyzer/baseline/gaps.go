@@ -50,6 +50,8 @@ type Expectation struct {
 	Late    time.Duration `json:"late"`
 	Missing time.Duration `json:"missing"`
 	N       float64       `json:"n"`
+
+	mix []component // of Mix, when there are several parts
 }
 
 // Patience times the learned 99 % gap is when what has not come is missing.
@@ -66,21 +68,43 @@ func (g *Gaps) Expect() (Expectation, bool) {
 	if n < Young || g.started-g.ended > max(1, 0.01*g.started) {
 		return Expectation{}, false
 	}
-	e := Expectation{N: n, P50: g.quantile(0.5), P90: g.quantile(0.9), P99: g.quantile(0.99)}
+	return g.expectation(n), true
+}
+
+func (g *Gaps) expectation(n float64) Expectation {
+	e := Expectation{N: n, P50: g.Quantile(0.5), P90: g.Quantile(0.9), P99: g.Quantile(0.99)}
+	e.due()
+	return e
+}
+
+// due sets when something is late, and when it is missing.
+func (e *Expectation) due() {
 	e.Missing = time.Duration(Patience * float64(e.P99))
 	e.Late = min(e.Until(0.001), e.Missing)
-	return e, true
+}
+
+// Clone returns a copy that shares nothing with g.
+func (g *Gaps) Clone() Gaps {
+	c := *g
+	c.hist = g.hist.Clone()
+	return c
 }
 
 // Tail returns P(T > gap) by a log-normal through the 99 % gap, whose spread is
 // the larger of that between the median and the 90 % quantile and that between
-// the 90 % quantile and the 99 % gap.
+// the 90 % quantile and the 99 % gap; of a mixture, by one for each part.
 func (e Expectation) Tail(gap time.Duration) float64 {
+	if len(e.mix) > 0 {
+		return tail(e.mix, gap)
+	}
 	return stat.NormalTail(zHundredth + math.Log(float64(max(1, gap))/float64(e.P99))/e.spread())
 }
 
 // Until returns the gap that a share p of gaps is longer than, by the same.
 func (e Expectation) Until(p float64) time.Duration {
+	if len(e.mix) > 0 {
+		return until(e.mix, p)
+	}
 	return time.Duration(min(math.MaxInt64/2, float64(e.P99)*math.Exp((stat.NormalQuantile(1-p)-zHundredth)*e.spread())))
 }
 
@@ -116,22 +140,5 @@ func (g *Gaps) Survival(gap time.Duration) float64 {
 	return beyond / (g.hist.Total()/g.current + 0.5)
 }
 
-// quantile returns where the share q of the gaps lies, interpolated within its
-// bucket.
-func (g *Gaps) quantile(q float64) time.Duration {
-	want, below := q*g.hist.Total(), 0.0
-	for _, c := range g.hist.Cells() {
-		w := float64(c.Weight)
-		if below+w < want {
-			below += w
-			continue
-		}
-		from, to := sketch.Bounds(int(c.Bucket))
-		if from == 0 {
-			return to
-		}
-		return time.Duration(float64(from) * math.Pow(float64(to)/float64(from), (want-below)/w))
-	}
-	_, to := sketch.Bounds(g.hist.Quantile(q))
-	return to
-}
+// Quantile returns the gap that a share q of the gaps is at most as long as.
+func (g *Gaps) Quantile(q float64) time.Duration { return g.hist.Within(q) }

@@ -17,7 +17,8 @@ type DiscoveryConfig struct {
 	FalseAlarms float64
 }
 
-func (c DiscoveryConfig) withDefaults() DiscoveryConfig {
+// WithDefaults returns the configuration with what is 0 set.
+func (c DiscoveryConfig) WithDefaults() DiscoveryConfig {
 	if c.Q <= 0 {
 		c.Q = 0.05
 	}
@@ -46,7 +47,7 @@ type hourOfTests struct {
 }
 
 // NewDiscovery returns a control that has seen no test.
-func NewDiscovery(c DiscoveryConfig) *Discovery { return &Discovery{config: c.withDefaults()} }
+func NewDiscovery(c DiscoveryConfig) *Discovery { return &Discovery{config: c.WithDefaults()} }
 
 // Note records a test made at a time.
 func (d *Discovery) Note(at time.Time, p float64) {

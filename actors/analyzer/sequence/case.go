@@ -34,6 +34,13 @@ func (t *countTable) add(n int) {
 	t.total++
 }
 
+func (t *countTable) halve() {
+	t.total /= 2
+	for b := range t.seen {
+		t.seen[b] /= 2
+	}
+}
+
 // probability returns how probable n occurrences are, by the interpolation of
 // Witten and Bell with the uniform distribution.
 func (t *countTable) probability(n int, cases float64) float64 {
@@ -67,18 +74,42 @@ type CaseSurprise struct {
 // LearnCase counts a whole case.
 func (m *Model) LearnCase(steps []string) {
 	var c Context
-	occurs := make(map[Symbol]int, 16)
 	for _, step := range steps {
 		s := m.intern(step)
 		m.Learn(c, s)
 		c = c.Then(s)
-		occurs[s]++
 	}
 	m.Learn(c, End)
+	m.LearnCounts(steps)
+}
+
+// UnlearnCase takes back the transitions of a whole case.
+func (m *Model) UnlearnCase(steps []string) {
+	var c Context
+	for _, step := range steps {
+		s, _ := m.Symbol(step)
+		m.Unlearn(c, s)
+		c = c.Then(s)
+	}
+	m.Unlearn(c, End)
+}
+
+// LearnCounts counts how often each step occurs in a whole case, whose
+// transitions were learned one by one.
+func (m *Model) LearnCounts(steps []string) {
+	occurs := make(map[Symbol]int, 16)
+	for _, step := range steps {
+		occurs[m.intern(step)]++
+	}
 	for s, n := range occurs {
 		m.table(s).add(n)
 	}
-	m.cases++
+	if m.cases++; m.cases >= halveAt {
+		m.cases /= 2
+		for i := range m.counts {
+			m.counts[i].halve()
+		}
+	}
 }
 
 func (m *Model) table(s Symbol) *countTable {
@@ -92,7 +123,6 @@ func (m *Model) table(s Symbol) *countTable {
 func (m *Model) Case(steps []string) CaseSurprise {
 	var c Context
 	r := CaseSurprise{Events: len(steps)}
-	occurs := make([]int, len(m.names)+int(firstStep))
 	sum := 0.0
 	transition := func(s Symbol, name string) {
 		b := m.Surprisal(c, s)
@@ -104,10 +134,22 @@ func (m *Model) Case(steps []string) CaseSurprise {
 	for _, step := range steps {
 		s, _ := m.Symbol(step)
 		transition(s, step)
-		occurs[s]++
 	}
 	transition(End, m.Name(End))
 	r.Mean = sum / float64(len(steps)+1)
+	m.Counted(steps, &r)
+	r.Bits = max(r.Order, r.Count)
+	return r
+}
+
+// Counted writes into r the step that occurs the most surprising number of times
+// in a case.
+func (m *Model) Counted(steps []string, r *CaseSurprise) {
+	occurs := make([]int, len(m.names)+int(firstStep))
+	for _, step := range steps {
+		s, _ := m.Symbol(step)
+		occurs[s]++
+	}
 	for s, n := range occurs {
 		if s < int(Other) || s == int(Other) && n == 0 {
 			continue
@@ -122,6 +164,20 @@ func (m *Model) Case(steps []string) CaseSurprise {
 			r.Count, r.Step, r.Times = b, m.Name(Symbol(s)), n
 		}
 	}
-	r.Bits = max(r.Order, r.Count)
-	return r
+}
+
+// Usual returns how often a step occurs in most cases, and their share.
+func (m *Model) Usual(step string) (times int, share float64) {
+	s, ok := m.Symbol(step)
+	if !ok || int(s) >= len(m.counts) || m.cases == 0 {
+		return 0, 1
+	}
+	t := &m.counts[s]
+	most := m.cases - t.total
+	for n, seen := range t.seen[:16] {
+		if float64(seen) > most {
+			times, most = n, float64(seen)
+		}
+	}
+	return times, most / m.cases
 }

@@ -1,6 +1,7 @@
 package sequence
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/entropy-fabric/entropy/actors/analyzer/stat"
@@ -167,6 +168,14 @@ func (m *Model) Surprisal(c Context, next Symbol) float64 {
 // Expect returns the steps that may follow a context, the most probable first,
 // at most n.
 func (m *Model) Expect(c Context, n int) []Expected {
+	all := m.Likely(c, 0)
+	slices.SortStableFunc(all, func(a, b Expected) int { return cmp.Compare(b.P, a.P) })
+	return all[:min(n, len(all))]
+}
+
+// Likely returns the steps that have followed the longest known part of a
+// context and are at least so probable, in order of their symbols.
+func (m *Model) Likely(c Context, least float64) []Expected {
 	var s *successors
 	for d := m.config.Order; d >= 0 && s == nil; d-- {
 		s = m.contexts[c.key(d)]
@@ -174,26 +183,20 @@ func (m *Model) Expect(c Context, n int) []Expected {
 	if s == nil {
 		return nil
 	}
-	all := make([]Expected, len(s.next))
-	for i, x := range s.next {
-		all[i] = Expected{Step: m.Name(x.symbol), P: m.Probability(c, x.symbol)}
-	}
-	slices.SortStableFunc(all, func(a, b Expected) int {
-		switch {
-		case a.P > b.P:
-			return -1
-		case a.P < b.P:
-			return 1
+	all := make([]Expected, 0, len(s.next))
+	for _, x := range s.next {
+		if p := m.Probability(c, x.symbol); p >= least {
+			all = append(all, Expected{Step: m.Name(x.symbol), P: p, Symbol: x.symbol})
 		}
-		return 0
-	})
-	return all[:min(n, len(all))]
+	}
+	return all
 }
 
 // Expected is a step that may come next.
 type Expected struct {
-	Step string  `json:"step"`
-	P    float64 `json:"p"`
+	Step   string  `json:"step"`
+	P      float64 `json:"p"`
+	Symbol Symbol  `json:"-"`
 }
 
 // Seen returns how often a context of full order was followed by anything.
@@ -218,6 +221,18 @@ func (m *Model) Learn(c Context, next Symbol) {
 			m.contexts[k] = s
 		}
 		s.add(next)
+	}
+}
+
+// Unlearn takes back that next followed the context, as far as it was learned.
+func (m *Model) Unlearn(c Context, next Symbol) {
+	for d := 0; d <= m.config.Order; d++ {
+		k := c.key(d)
+		if s := m.contexts[k]; s != nil {
+			if s.remove(next); len(s.next) == 0 {
+				delete(m.contexts, k)
+			}
+		}
 	}
 }
 
@@ -260,8 +275,31 @@ func (s *successors) add(x Symbol) {
 		s.next = slices.Insert(s.next, i, successor{symbol: x})
 	}
 	s.next[i].count++
-	s.total++
+	if s.total++; s.total >= halveAt {
+		s.total = 0
+		for i := range s.next {
+			s.next[i].count /= 2
+			s.total += float64(s.next[i].count)
+		}
+	}
 }
+
+func (s *successors) remove(x Symbol) {
+	i, ok := s.find(x)
+	if !ok {
+		return
+	}
+	one := min(1, s.next[i].count)
+	s.total -= float64(one)
+	if s.next[i].count -= one; s.next[i].count <= 0 {
+		s.next = slices.Delete(s.next, i, i+1)
+	}
+}
+
+// halveAt is how often a context is counted before all of its counts are
+// halved: old cases weigh less, and no count reaches what a float32 holds
+// exactly.
+const halveAt = 1 << 22
 
 // EntropyRate returns the entropy of the next step given the one before it,
 // averaged over the steps as often as they occur, in bits per event:

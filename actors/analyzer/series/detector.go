@@ -44,7 +44,9 @@ type Reading struct {
 	Bits  float64 `json:"bits"`  // the running mean of the surprise
 	Limit float64 `json:"limit"` // from which it is an alarm
 	Alarm bool    `json:"alarm"`
-	View  string  `json:"view"` // from which the value itself surprises most
+	View  string  `json:"view"`  // from which the value itself surprises most
+	Usual float64 `json:"usual"` // the slow mean before the value
+	N     int     `json:"n"`     // values before it
 }
 
 // Detector watches one series. It is owned by one goroutine and takes the same
@@ -85,6 +87,7 @@ func New(c Config) *Detector {
 // that of at's location.
 func (d *Detector) Observe(at time.Time, x float64) Reading {
 	c := &d.config
+	n, usual := int(d.n), d.slow
 	residuals, scale, part := d.residuals(at, x)
 	var best, sum float64
 	view := 0
@@ -105,7 +108,9 @@ func (d *Detector) Observe(at time.Time, x float64) Reading {
 	part.n++
 	part.mean += max(1/c.Usual, 1/part.n) * (x - part.mean)
 	d.before = x
-	return d.decide(viewNames[view])
+	r := d.decide(viewNames[view])
+	r.N, r.Usual = n, usual
+	return r
 }
 
 // residuals returns the signed surprise of a value in its own units from each

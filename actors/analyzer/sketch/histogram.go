@@ -1,7 +1,9 @@
 package sketch
 
 import (
+	"math"
 	"slices"
+	"time"
 )
 
 // Cell is one bucket that is not empty.
@@ -135,4 +137,24 @@ func (h *Histogram) Quantile(q float64) int {
 		}
 	}
 	return int(h.cells[len(h.cells)-1].Bucket)
+}
+
+// Within returns the duration within which a share q of the weight lies,
+// interpolated within its bucket; of an empty histogram the shortest.
+func (h *Histogram) Within(q float64) time.Duration {
+	want, below := q*h.total, 0.0
+	for _, c := range h.cells {
+		w := float64(c.Weight)
+		if below+w < want {
+			below += w
+			continue
+		}
+		from, to := Bounds(int(c.Bucket))
+		if from == 0 {
+			return to
+		}
+		return time.Duration(float64(from) * math.Pow(float64(to)/float64(from), (want-below)/w))
+	}
+	_, to := Bounds(h.Quantile(q))
+	return to
 }
