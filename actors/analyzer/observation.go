@@ -1,9 +1,6 @@
 package analyzer
 
 import (
-	"encoding/json"
-	"math"
-	"strings"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -29,38 +26,16 @@ type Observation struct {
 // which must not feed it. The step is the tag "step", else the type. The
 // latency is the attribute latency_ms, duration_ms or latency_sec.
 func FromEvent(e *entropy.Event) (Observation, bool) {
-	if e.EntityID == "" || e.Type == "" || strings.HasPrefix(e.Type, OwnPrefix) {
+	if e.EntityID == "" || e.Type == "" || e.Finding() {
 		return Observation{}, false
 	}
-	o := Observation{Entity: e.EntityID, Step: e.Type, Case: e.CorrelationID, At: e.TS, Key: e.IdempotencyKey}
-	if step := e.Tags["step"]; step != "" {
-		o.Step = step
-	}
-	var attrs struct {
-		LatencyMS  *float64 `json:"latency_ms"`
-		DurationMS *float64 `json:"duration_ms"`
-		LatencySec *float64 `json:"latency_sec"`
-	}
-	if len(e.Attrs) > 0 && json.Unmarshal(e.Attrs, &attrs) == nil {
-		switch {
-		case attrs.LatencyMS != nil:
-			o.Latency, o.Timed = milliseconds(*attrs.LatencyMS), true
-		case attrs.DurationMS != nil:
-			o.Latency, o.Timed = milliseconds(*attrs.DurationMS), true
-		case attrs.LatencySec != nil:
-			o.Latency, o.Timed = milliseconds(1000**attrs.LatencySec), true
-		}
-	}
+	o := Observation{Entity: e.EntityID, Step: e.Step(), Case: e.CorrelationID, At: e.TS, Key: e.IdempotencyKey}
+	o.Latency, o.Timed = e.Latency()
 	return o, true
 }
 
 // OwnPrefix begins the types of the events that the analyzer's findings become.
-const OwnPrefix = "entropy."
-
-func milliseconds(ms float64) time.Duration {
-	const most = float64(math.MaxInt64) / float64(time.Millisecond)
-	return time.Duration(max(0, min(ms, most/2)) * float64(time.Millisecond))
-}
+const OwnPrefix = entropy.FindingPrefix
 
 // Reading is how surprising one event was, in bits. What could not be said is
 // 0.
