@@ -98,10 +98,10 @@ func actionMark(e *entropy.Event) *ActionMark {
 }
 
 // The times within which events are counted by their own hour, those that ClickHouse
-// can tell; what is beyond is counted at the end.
+// and its client can tell; what is beyond is counted at the end.
 var (
 	earliest = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
-	latest   = time.Date(2299, 12, 31, 23, 0, 0, 0, time.UTC)
+	latest   = time.Date(2261, 12, 31, 23, 0, 0, 0, time.UTC)
 )
 
 // Within returns t, or the end of the times that every ledger can tell.

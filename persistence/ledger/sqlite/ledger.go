@@ -17,6 +17,15 @@ import (
 // write runs f in a transaction, alone. What f did is durable when write returns
 // without an error, and undone otherwise.
 func (l *Ledger) write(ctx context.Context, f func(tx *sql.Tx) error) error {
+	err := l.quietly(ctx, f)
+	if err == nil {
+		l.ring()
+	}
+	return err
+}
+
+// quietly is write of what is no event.
+func (l *Ledger) quietly(ctx context.Context, f func(tx *sql.Tx) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -29,11 +38,7 @@ func (l *Ledger) write(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err := f(tx); err != nil {
 		return classify(errors.Join(err, tx.Rollback()))
 	}
-	if err := tx.Commit(); err != nil {
-		return classify(err)
-	}
-	l.ring()
-	return nil
+	return classify(tx.Commit())
 }
 
 // Record keeps observations and dead letters in one transaction: known says which
