@@ -48,8 +48,8 @@ func same(t *testing.T, got, want ledger.Analytics) {
 // flaky is a ClickHouse whose answers, or what is sent to it, get lost.
 type flaky struct {
 	*httptest.Server
-	inserts  atomic.Int64
-	lose     func(insert int64) (before, after bool) // the request; the answer
+	inserts atomic.Int64
+	lose    func(insert int64) (before, after bool) // the request; the answer
 }
 
 func newFlaky(t *testing.T, s *chdbtest.Server, lose func(insert int64) (before, after bool)) *flaky {
