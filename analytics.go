@@ -52,3 +52,8 @@ type AnalyticsService interface {
 	// ActionStats returns how actions went, by command and tenant.
 	ActionStats(ctx context.Context, f ActionStatsFilter) ([]ActionStats, error)
 }
+
+// ActionStatsList answers GET /v1/ledger/actions.
+type ActionStatsList struct {
+	Actions []ActionStats `json:"actions"`
+}

@@ -27,6 +27,7 @@ import (
 	"github.com/entropy-fabric/entropy/persistence"
 	"github.com/entropy-fabric/entropy/persistence/artifact"
 	"github.com/entropy-fabric/entropy/persistence/journal"
+	"github.com/entropy-fabric/entropy/persistence/ledger/clickhouse"
 	ledgerdb "github.com/entropy-fabric/entropy/persistence/ledger/sqlite"
 	"github.com/entropy-fabric/entropy/persistence/outbox"
 )
@@ -58,6 +59,9 @@ type ControlConfig struct {
 	// Normalize is the rules by which events from outside become the envelope; the
 	// zero value takes what is in it already. Its HashKey is made at the first start.
 	Normalize ingest.Config
+	// Ledger says how long the embedded ledger keeps what, and which ClickHouse is its
+	// long memory.
+	Ledger LedgerConfig
 	// Executors says what the control plane executes itself, beside commands about
 	// its own jobs and workers.
 	Executors all.Config
@@ -92,10 +96,12 @@ type Control struct {
 	relaying sync.RWMutex
 	relays   []*outbox.Relay // of the journal, each to a sink
 
-	ledger *ledgerdb.Ledger
-	inbox  *ingest.Inbox
-	auth   *identity.Authenticator
-	server *api.Server
+	ledger     *ledgerdb.Ledger
+	clickhouse *clickhouse.Ledger                // nil: none is configured
+	mirror     atomic.Pointer[clickhouse.Mirror] // likewise
+	inbox      *ingest.Inbox
+	auth       *identity.Authenticator
+	server     *api.Server
 
 	overtaken chan uint64 // has the higher epoch that was seen
 	listener  net.Listener
@@ -122,7 +128,7 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 	if cfg.Listen == "" {
 		cfg.Listen = DefaultListen
 	}
-	if err := cfg.Bus.Validate(); err != nil {
+	if err := errors.Join(cfg.Bus.Validate(), cfg.Ledger.Validate()); err != nil {
 		return nil, err
 	}
 	if cfg.TLS && cfg.Insecure {
@@ -164,7 +170,7 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 		return nil, err
 	}
 	c.system, err = actors.Start(ctx, actors.Config{Journal: journalPort{c.journal}, Orders: c.orders(), Store: c.store, Checkpoints: c.store, LeaseTTL: cfg.LeaseTTL,
-		Heartbeat: cfg.Heartbeat, Version: cfg.Version, Logger: cfg.Logger})
+		Heartbeat: cfg.Heartbeat, Version: cfg.Version, Logger: cfg.Logger, Alarms: c.alarms})
 	if err != nil {
 		return nil, err
 	}
@@ -205,15 +211,12 @@ func (c *Control) pairings() api.Pairings {
 }
 
 func (c *Control) openServer() (err error) {
-	conf := telemetry.Config{Version: c.cfg.Version, Status: c.system, Journal: c.journalStats}
-	if c.bus != nil {
-		conf.Outbox = c.outboxStats
-	}
+	conf := telemetry.Config{Version: c.cfg.Version, Status: c.system, Journal: c.journalStats, Outbox: c.outboxStats}
 	metrics, err := telemetry.New(conf)
 	if err != nil {
 		return err
 	}
-	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
+	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Analytics: analytics{c}, Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
 		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger,
 		Epoch: c.journal.Epoch(), Superseded: c.superseded})
 	return err
@@ -264,6 +267,7 @@ func (c *Control) Run(ctx context.Context) error {
 	sweeping.Go(func() { c.keys.run(ctx) })
 	sweeping.Go(func() { c.runRelays(ctx) })
 	sweeping.Go(func() { c.runActions(ctx) })
+	sweeping.Go(func() { c.runLedger(ctx) })
 	defer func() {
 		cancel(nil)
 		sweeping.Wait()
@@ -333,6 +337,9 @@ func (c *Control) Close() {
 	}
 	if c.listener != nil {
 		_ = c.listener.Close() // closed already when it was served
+	}
+	if c.clickhouse != nil {
+		_ = c.clickhouse.Close() // what it has not got is sent after the next start
 	}
 	if c.ledger != nil {
 		if err := c.ledger.Close(); err != nil {

@@ -106,6 +106,8 @@ var operations = map[string]operation{
 	"POST /v1/ingest":              {summary: "Take events from outside, each normalized by the configured rules; an answer for each", body: entropy.IngestRequest{}, status: 200, reply: entropy.IngestReply{}},
 	"GET /v1/ledger": {summary: "Events of the ledger in the order they came", query: []string{"after: integer: those behind this row", "entity: string: of this entity",
 		"type: string: an event type, or a prefix that ends in a dot; may be repeated", "from: string: by the event's own time, inclusive", "to: string: exclusive", "limit: integer: 1 to 1000"}, status: 200, reply: entropy.LedgerPage{}},
+	"GET /v1/ledger/actions": {summary: "How actions went, by command and tenant", query: []string{"command: string: of this command", "tenant: string: of this tenant",
+		"from: string: by when they were requested, inclusive", "to: string: exclusive", "limit: integer: 1 to 10000"}, status: 200, reply: entropy.ActionStatsList{}},
 	"GET /v1/ingest/dead": {summary: "What came from outside and was not understood", query: []string{"after: integer: those behind this one", "limit: integer: 1 to 1000"},
 		status: 200, reply: entropy.DeadItemList{}},
 	"POST /v1/ingest/dead/{id}/replay": {summary: "Normalize a dead letter again, by the rules of now", status: 200, reply: entropy.IngestResult{}},

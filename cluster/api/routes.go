@@ -104,6 +104,7 @@ func (s *Server) serviceRoutes() []route {
 		{"POST", "/v1/tokens/{id}/revoke", admin, quick, s.revokeToken},
 		{"POST", "/v1/ingest", admin, quick, s.postIngest},
 		{"GET", "/v1/ledger", admin, quick, s.getLedger},
+		{"GET", "/v1/ledger/actions", admin, quick, s.getActionStats},
 		{"GET", "/v1/ingest/dead", admin, quick, s.listDeadItems},
 		{"POST", "/v1/ingest/dead/{id}/replay", admin, quick, s.replayDeadItem},
 		{"DELETE", "/v1/ingest/dead/{id}", admin, quick, s.dropDeadItem},

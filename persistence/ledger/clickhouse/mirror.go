@@ -45,12 +45,12 @@ type Stats struct {
 	Down     time.Time     // since when none went well; zero: the last did
 }
 
-// mirrorName names the copy in the embedded ledger.
-const mirrorName = "clickhouse"
+// MirrorName names the copy in the embedded ledger.
+const MirrorName = "clickhouse"
 
 // NewMirror returns the mirror of source in l.
 func NewMirror(ctx context.Context, l *Ledger, source ledger.Mirrored) (*Mirror, error) {
-	s, err := source.Mirror(ctx, mirrorName)
+	s, err := source.Mirror(ctx, MirrorName)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func (m *Mirror) Stats(ctx context.Context, now time.Time) (Stats, error) {
 	m.mu.Lock()
 	s := m.stats
 	m.mu.Unlock()
-	kept, err := m.source.Mirror(ctx, mirrorName)
+	kept, err := m.source.Mirror(ctx, MirrorName)
 	if err != nil {
 		return s, err
 	}
@@ -197,7 +197,7 @@ func (m *Mirror) next(ctx context.Context) (through uint64, err error) {
 }
 
 func (m *Mirror) keep(ctx context.Context, s ledger.MirrorState) error {
-	if err := m.source.SetMirror(ctx, mirrorName, s); err != nil {
+	if err := m.source.SetMirror(ctx, MirrorName, s); err != nil {
 		return err
 	}
 	m.state = s
