@@ -58,7 +58,7 @@ func mirror(t *testing.T, l *clickhouse.Ledger, source ledger.Mirrored) *clickho
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute+time.Duration(*measured)*time.Millisecond/2)
 	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()

@@ -18,7 +18,7 @@ type counter struct {
 	cases       map[string]*caseStep
 	latencies   map[latencyKey]int64
 	transitions map[transitionKey]int64
-	look        *sql.Stmt // for a case
+	prepared    map[string]*sql.Stmt // they end with the transaction
 }
 
 type caseStep struct {
@@ -41,7 +41,25 @@ type (
 )
 
 func newCounter(tx *sql.Tx) *counter {
-	return &counter{tx: tx, cases: map[string]*caseStep{}, latencies: map[latencyKey]int64{}, transitions: map[transitionKey]int64{}}
+	return &counter{tx: tx, cases: map[string]*caseStep{}, latencies: map[latencyKey]int64{}, transitions: map[transitionKey]int64{}, prepared: map[string]*sql.Stmt{}}
+}
+
+// prepare returns a statement, which is made once.
+func (c *counter) prepare(ctx context.Context, query string) (st *sql.Stmt, err error) {
+	if st = c.prepared[query]; st == nil {
+		if st, err = c.tx.PrepareContext(ctx, query); err == nil {
+			c.prepared[query] = st
+		}
+	}
+	return st, err
+}
+
+func (c *counter) exec(ctx context.Context, query string, args ...any) error {
+	st, err := c.prepare(ctx, query)
+	if err == nil {
+		_, err = st.ExecContext(ctx, args...)
+	}
+	return err
 }
 
 // before returns the step before an event in its case: "" when there is none, or when
@@ -52,13 +70,12 @@ func (c *counter) before(ctx context.Context, m *ledger.Mark, ts time.Time) (pre
 	}
 	s := c.cases[m.Case]
 	if s == nil {
-		if c.look == nil {
-			if c.look, err = c.tx.PrepareContext(ctx, "SELECT step, ts, row FROM case_step WHERE id = ?"); err != nil {
-				return "", err
-			}
+		look, err := c.prepare(ctx, "SELECT step, ts, row FROM case_step WHERE id = ?")
+		if err != nil {
+			return "", err
 		}
 		s = new(caseStep)
-		if err := c.look.QueryRowContext(ctx, m.Case).Scan(&s.step, &s.ts, &s.row); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		if err := look.QueryRowContext(ctx, m.Case).Scan(&s.step, &s.ts, &s.row); err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return "", err
 		}
 		c.cases[m.Case] = s
@@ -72,7 +89,7 @@ func (c *counter) before(ctx context.Context, m *ledger.Mark, ts time.Time) (pre
 // add counts an event that was put into a row.
 func (c *counter) add(ctx context.Context, m *ledger.Mark, ts time.Time, row int64, prev string) error {
 	if m.Trigger != "" {
-		if _, err := c.tx.ExecContext(ctx, "INSERT INTO deviation (correlation, ts) VALUES (?, ?) ON CONFLICT DO NOTHING", m.Trigger, ts.UnixMicro()); err != nil {
+		if err := c.exec(ctx, "INSERT INTO deviation (correlation, ts) VALUES (?, ?) ON CONFLICT DO NOTHING", m.Trigger, ts.UnixMicro()); err != nil {
 			return err
 		}
 	}
@@ -124,52 +141,34 @@ func (c *counter) action(ctx context.Context, a *ledger.ActionMark, ts int64) er
 	if !a.Terminal {
 		reason = ""
 	}
-	_, err := c.tx.ExecContext(ctx, upsertAction, a.ID, a.Command, a.Tenant, a.Correlation, a.DryRun, a.State, reason, a.Terminal, ts, a.Rank, requested, accepted, retries)
+	err := c.exec(ctx, upsertAction, a.ID, a.Command, a.Tenant, a.Correlation, a.DryRun, a.State, reason, a.Terminal, ts, a.Rank, requested, accepted, retries)
 	if err == nil && a.Kind != "" {
-		_, err = c.tx.ExecContext(ctx, "INSERT INTO action_error (id, kind, n) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1", a.ID, a.Kind)
+		err = c.exec(ctx, "INSERT INTO action_error (id, kind, n) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1", a.ID, a.Kind)
 	}
 	return err
 }
 
 // flush writes what was counted.
 func (c *counter) flush(ctx context.Context) error {
-	var errs []error
-	each := func(query string, n int, rows func(exec func(args ...any))) {
-		if n == 0 || errors.Join(errs...) != nil {
-			return
+	for k, n := range c.latencies {
+		if err := c.exec(ctx, "INSERT INTO latency (entity, step, hour, bucket, n) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", k.entity, k.step, k.hour, k.bucket, n); err != nil {
+			return err
 		}
-		st, err := c.tx.PrepareContext(ctx, query)
-		if err != nil {
-			errs = append(errs, err)
-			return
-		}
-		defer st.Close() //nolint:errcheck // it ends with the transaction
-		rows(func(args ...any) {
-			if len(errs) == 0 {
-				if _, err := st.ExecContext(ctx, args...); err != nil {
-					errs = append(errs, err)
-				}
-			}
-		})
 	}
-	each("INSERT INTO latency (entity, step, hour, bucket, n) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", len(c.latencies), func(exec func(...any)) {
-		for k, n := range c.latencies {
-			exec(k.entity, k.step, k.hour, k.bucket, n)
+	for k, n := range c.transitions {
+		if err := c.exec(ctx, "INSERT INTO transition (entity, prev, step, hour, n) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", k.entity, k.prev, k.step, k.hour, n); err != nil {
+			return err
 		}
-	})
-	each("INSERT INTO transition (entity, prev, step, hour, n) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", len(c.transitions), func(exec func(...any)) {
-		for k, n := range c.transitions {
-			exec(k.entity, k.prev, k.step, k.hour, n)
+	}
+	for id, s := range c.cases {
+		if !s.changed {
+			continue
 		}
-	})
-	each("INSERT INTO case_step (id, step, ts, row) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET step = excluded.step, ts = excluded.ts, row = excluded.row", len(c.cases), func(exec func(...any)) {
-		for id, s := range c.cases {
-			if s.changed {
-				exec(id, s.step, s.ts, s.row)
-			}
+		if err := c.exec(ctx, "INSERT INTO case_step (id, step, ts, row) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET step = excluded.step, ts = excluded.ts, row = excluded.row", id, s.step, s.ts, s.row); err != nil {
+			return err
 		}
-	})
-	return errors.Join(errs...)
+	}
+	return nil
 }
 
 // recountStep is how many events are counted at a time by recount.

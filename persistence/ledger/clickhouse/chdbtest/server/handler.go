@@ -55,7 +55,9 @@ const authenticationFailed = 516
 func (h *handler) serve(r *http.Request) ([]byte, error) {
 	q := r.URL.Query()
 	name, password, ok := r.BasicAuth()
-	if !ok {
+	if !ok && q.Has("user") {
+		name, password = q.Get("user"), q.Get("password")
+	} else if !ok {
 		name, password = r.Header.Get("X-ClickHouse-User"), r.Header.Get("X-ClickHouse-Key")
 	}
 	if name != h.user || password != h.password {
