@@ -8,7 +8,10 @@ import (
 	"time"
 )
 
-var _ IngestService = (*Client)(nil)
+var (
+	_ IngestService    = (*Client)(nil)
+	_ AnalyticsService = (*Client)(nil)
+)
 
 // Ingest implements [IngestService]. Repeating it is harmless for items that have
 // an ID of their own, or become the same event again; of those that are not
@@ -31,13 +34,33 @@ func (c *Client) Ledger(ctx context.Context, f LedgerFilter) (LedgerPage, error)
 	for _, t := range f.Types {
 		q.Add("type", t)
 	}
-	for key, t := range map[string]time.Time{"from": f.From, "to": f.To} {
+	setTimes(q, f.From, f.To)
+	err := c.call(ctx, call{method: "GET", path: "/v1/ledger", query: q, out: &page})
+	return page, err
+}
+
+// ActionStats implements [AnalyticsService].
+func (c *Client) ActionStats(ctx context.Context, f ActionStatsFilter) ([]ActionStats, error) {
+	var list ActionStatsList
+	q := url.Values{}
+	setInt(q, "limit", int64(f.Limit))
+	for key, text := range map[string]string{"command": f.Command, "tenant": f.Tenant} {
+		if text != "" {
+			q.Set(key, text)
+		}
+	}
+	setTimes(q, f.From, f.To)
+	err := c.call(ctx, call{method: "GET", path: "/v1/ledger/actions", query: q, out: &list})
+	return list.Actions, err
+}
+
+// setTimes adds the ends of a time to a query, without those that are open.
+func setTimes(q url.Values, from, to time.Time) {
+	for key, t := range map[string]time.Time{"from": from, "to": to} {
 		if !t.IsZero() {
 			q.Set(key, t.UTC().Format(time.RFC3339Nano))
 		}
 	}
-	err := c.call(ctx, call{method: "GET", path: "/v1/ledger", query: q, out: &page})
-	return page, err
 }
 
 // DeadItems implements [IngestService].

@@ -29,7 +29,8 @@ var owners = map[string][]string{
 	"github.com/betamos/zeroconf":         {"cluster/discovery"},
 	"github.com/nats-io":                  {"cluster/bus", "cluster/executor"},
 	"github.com/prometheus/client_golang": {"cluster/telemetry"},
-	"github.com/ClickHouse/clickhouse-go": {"persistence/ledger/clickhouse"},
+	"github.com/ClickHouse":               {"persistence/ledger/clickhouse"},
+	"github.com/ebitengine/purego":        {"persistence/ledger/clickhouse/chdbtest"}, // loads the engine that the tests ask
 	"github.com/mattn/go-sqlite3":         {"persistence"},
 	"github.com/spf13":                    {"cmd"},
 	"github.com/expr-lang/expr":           {"actors/analyzer/rule"},

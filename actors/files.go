@@ -161,7 +161,7 @@ func (s *System) OpenBlob(_ context.Context, hash string) (io.ReadCloser, error)
 }
 
 // Status implements entropy.Service.
-func (s *System) Status(context.Context) (entropy.Status, error) {
+func (s *System) Status(ctx context.Context) (entropy.Status, error) {
 	p := s.cfg.Journal.Position()
 	st := entropy.Status{Version: s.cfg.Version, ClusterID: s.cfg.Journal.ClusterID(), Epoch: p.Epoch, Seq: p.Seq,
 		StartedAt: s.started.UTC(), Jobs: make(map[entropy.State]int64), Workers: make(map[string]int),
@@ -186,6 +186,9 @@ func (s *System) Status(context.Context) (entropy.Status, error) {
 	}
 	if why := s.clock.Alarm(); why != "" {
 		st.Alarms = append(st.Alarms, why)
+	}
+	if s.cfg.Alarms != nil {
+		st.Alarms = append(st.Alarms, s.cfg.Alarms(ctx)...)
 	}
 	return st, nil
 }

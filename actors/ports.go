@@ -125,6 +125,9 @@ type Config struct {
 	Version string
 	Now     func() time.Time // nil means time.Now
 	Logger  *slog.Logger     // nil discards
+	// Alarms adds what is wrong with other parts of the control plane to the status; nil:
+	// nothing does.
+	Alarms func(ctx context.Context) []string
 }
 
 // DefaultLeaseTTL is the lease TTL when none is configured.

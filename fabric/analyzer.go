@@ -3,6 +3,7 @@ package fabric
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -58,13 +59,7 @@ func (a *AnalyzerConfig) Validate() error {
 
 // validate reports what is wrong with the settings as they are written.
 func (c *ControlConfig) validate() error {
-	if err := c.Bus.Validate(); err != nil {
-		return err
-	}
-	if err := c.Analyzer.Validate(); err != nil {
-		return err
-	}
-	return c.Rules.validate()
+	return errors.Join(c.Bus.Validate(), c.Ledger.Validate(), c.Analyzer.Validate(), c.Rules.validate())
 }
 
 // openAnalyzer makes the analyzer, before anything is recorded in the ledger.

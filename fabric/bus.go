@@ -196,6 +196,9 @@ func (c *Control) BusURL() string {
 
 // outboxStats gives telemetry the outbox's figures in its own words.
 func (c *Control) outboxStats() (all []telemetry.OutboxStats) {
+	if s, ok := c.ClickHouse(); ok {
+		all = append(all, telemetry.OutboxStats{Sink: "clickhouse", Lag: s.Behind, LagFor: s.For, Delivered: s.Sent, Failures: s.Failures})
+	}
 	for _, s := range c.Outbox() {
 		all = append(all, telemetry.OutboxStats{Sink: s.Name, Lag: s.Lag, LagFor: s.LagFor, Delivered: s.Delivered, Failures: s.Failures})
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/entropy-fabric/entropy/persistence"
 	"github.com/entropy-fabric/entropy/persistence/artifact"
 	"github.com/entropy-fabric/entropy/persistence/journal"
+	"github.com/entropy-fabric/entropy/persistence/ledger/clickhouse"
 	ledgerdb "github.com/entropy-fabric/entropy/persistence/ledger/sqlite"
 	"github.com/entropy-fabric/entropy/persistence/outbox"
 )
@@ -64,6 +65,9 @@ type ControlConfig struct {
 	Analyzer AnalyzerConfig
 	// Rules says what is done about what the analyzer finds.
 	Rules RulesConfig
+	// Ledger says how long the embedded ledger keeps what, and which ClickHouse is its
+	// long memory.
+	Ledger LedgerConfig
 	// Executors says what the control plane executes itself, beside commands about
 	// its own jobs and workers.
 	Executors all.Config
@@ -98,12 +102,14 @@ type Control struct {
 	relaying sync.RWMutex
 	relays   []*outbox.Relay // of the journal, each to a sink
 
-	ledger *ledgerdb.Ledger
-	inbox  *ingest.Inbox
-	watch  *live.Watcher  // the analyzer; nil: there is none
-	reflex *reflex.Reflex // applies the rules; nil: nobody does
-	auth   *identity.Authenticator
-	server *api.Server
+	ledger     *ledgerdb.Ledger
+	clickhouse *clickhouse.Ledger                // nil: none is configured
+	mirror     atomic.Pointer[clickhouse.Mirror] // likewise
+	inbox      *ingest.Inbox
+	watch      *live.Watcher  // the analyzer; nil: there is none
+	reflex     *reflex.Reflex // applies the rules; nil: nobody does
+	auth       *identity.Authenticator
+	server     *api.Server
 
 	overtaken chan uint64 // has the higher epoch that was seen
 	listener  net.Listener
@@ -172,7 +178,7 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 		return nil, err
 	}
 	c.system, err = actors.Start(ctx, actors.Config{Journal: journalPort{c.journal}, Orders: c.orders(), Store: c.store, Checkpoints: c.store, LeaseTTL: cfg.LeaseTTL,
-		Heartbeat: cfg.Heartbeat, Version: cfg.Version, Logger: cfg.Logger})
+		Heartbeat: cfg.Heartbeat, Version: cfg.Version, Logger: cfg.Logger, Alarms: c.alarms})
 	if err != nil {
 		return nil, err
 	}
@@ -213,10 +219,7 @@ func (c *Control) pairings() api.Pairings {
 }
 
 func (c *Control) openServer() (err error) {
-	conf := telemetry.Config{Version: c.cfg.Version, Status: c.system, Journal: c.journalStats}
-	if c.bus != nil {
-		conf.Outbox = c.outboxStats
-	}
+	conf := telemetry.Config{Version: c.cfg.Version, Status: c.system, Journal: c.journalStats, Outbox: c.outboxStats}
 	if c.watch != nil {
 		conf.Analyzer = c.analyzerStats
 	}
@@ -224,7 +227,7 @@ func (c *Control) openServer() (err error) {
 	if err != nil {
 		return err
 	}
-	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Entropy: c.Entropy(), Rules: c.Rules(), Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
+	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Analytics: analytics{c}, Entropy: c.Entropy(), Rules: c.Rules(), Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
 		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger,
 		Epoch: c.journal.Epoch(), Superseded: c.superseded})
 	return err
@@ -278,6 +281,7 @@ func (c *Control) Run(ctx context.Context) error {
 	sweeping.Go(func() { c.runAnalyzer(ctx) })
 	sweeping.Go(func() { c.publishFindings(ctx) })
 	sweeping.Go(func() { c.runRules(ctx) })
+	sweeping.Go(func() { c.runLedger(ctx) })
 	defer func() {
 		cancel(nil)
 		sweeping.Wait()
@@ -347,6 +351,9 @@ func (c *Control) Close() {
 	}
 	if c.listener != nil {
 		_ = c.listener.Close() // closed already when it was served
+	}
+	if c.clickhouse != nil {
+		_ = c.clickhouse.Close() // what it has not got is sent after the next start
 	}
 	if c.ledger != nil {
 		if err := c.ledger.Close(); err != nil {

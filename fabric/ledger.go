@@ -42,6 +42,9 @@ func (c *Control) openLedger(ctx context.Context) error {
 	if err := c.openRules(); err != nil {
 		return err
 	}
+	if err := c.openClickHouse(ctx); err != nil {
+		return err
+	}
 	return c.addRelay("ledger", ledgerSink{c.ledger, c.journal.Epoch()})
 }
 

@@ -2,8 +2,6 @@ package analyzer
 
 import (
 	"encoding/json"
-	"math"
-	"strings"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -40,30 +38,17 @@ type Observation struct {
 // latency is the attribute latency_ms, duration_ms or latency_sec, the value the
 // attribute "value" when it is a number, the outcome the tag or the attribute "outcome".
 func FromEvent(e *entropy.Event) (Observation, bool) {
-	if e.EntityID == "" || e.Type == "" || strings.HasPrefix(e.Type, OwnPrefix) {
+	if e.EntityID == "" || e.Type == "" || e.Finding() {
 		return Observation{}, false
 	}
-	o := Observation{Entity: e.EntityID, Step: e.Type, Case: e.CorrelationID, At: e.TS, Key: e.IdempotencyKey,
+	o := Observation{Entity: e.EntityID, Step: e.Step(), Case: e.CorrelationID, At: e.TS, Key: e.IdempotencyKey,
 		Source: e.Source.System, Outcome: e.Tags["outcome"]}
-	if step := e.Tags["step"]; step != "" {
-		o.Step = step
-	}
+	o.Latency, o.Timed = e.Latency()
 	var attrs struct {
-		LatencyMS  *float64 `json:"latency_ms"`
-		DurationMS *float64 `json:"duration_ms"`
-		LatencySec *float64 `json:"latency_sec"`
-		Outcome    any      `json:"outcome"`
-		Value      any      `json:"value"`
+		Outcome any `json:"outcome"`
+		Value   any `json:"value"`
 	}
 	if len(e.Attrs) > 0 && json.Unmarshal(e.Attrs, &attrs) == nil {
-		switch {
-		case attrs.LatencyMS != nil:
-			o.Latency, o.Timed = milliseconds(*attrs.LatencyMS), true
-		case attrs.DurationMS != nil:
-			o.Latency, o.Timed = milliseconds(*attrs.DurationMS), true
-		case attrs.LatencySec != nil:
-			o.Latency, o.Timed = milliseconds(1000**attrs.LatencySec), true
-		}
 		o.Value, o.Valued = attrs.Value.(float64)
 		if said, ok := attrs.Outcome.(string); ok && o.Outcome == "" {
 			o.Outcome = said
@@ -73,12 +58,7 @@ func FromEvent(e *entropy.Event) (Observation, bool) {
 }
 
 // OwnPrefix begins the types of the events that the analyzer's findings become.
-const OwnPrefix = "entropy."
-
-func milliseconds(ms float64) time.Duration {
-	const most = float64(math.MaxInt64) / float64(time.Millisecond)
-	return time.Duration(max(0, min(ms, most/2)) * float64(time.Millisecond))
-}
+const OwnPrefix = entropy.FindingPrefix
 
 // Reading is how surprising one event was, in bits. What could not be said is
 // 0.

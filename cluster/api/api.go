@@ -49,6 +49,8 @@ type Config struct {
 	Entropy entropy.EntropyService
 	// Rules says how surprise becomes action; nil means that it does not.
 	Rules entropy.RuleService
+	// Analytics answers questions about the ledger; nil means that nobody does.
+	Analytics entropy.AnalyticsService
 	// Members says who is a member by gossip; nil means that nobody gossips.
 	Members func() []entropy.Member
 	// Keys rotates the keys that members share; nil means that there are none.

@@ -117,6 +117,8 @@ var operations = map[string]operation{
 		"limit: integer: 0 to 1000; 0 means 100"}, status: 200, reply: entropy.SuggestionList{}},
 	"POST /v1/entropy/suggestions/{id}/accept":  {summary: "Ask for the action of a suggestion", status: 200, reply: entropy.Suggestion{}},
 	"POST /v1/entropy/suggestions/{id}/dismiss": {summary: "Say that a suggestion is not wanted", status: 200, reply: entropy.Suggestion{}},
+	"GET /v1/ledger/actions": {summary: "How actions went, by command and tenant", query: []string{"command: string: of this command", "tenant: string: of this tenant",
+		"from: string: by when they were requested, inclusive", "to: string: exclusive", "limit: integer: 1 to 10000"}, status: 200, reply: entropy.ActionStatsList{}},
 	"GET /v1/ingest/dead": {summary: "What came from outside and was not understood", query: []string{"after: integer: those behind this one", "limit: integer: 1 to 1000"},
 		status: 200, reply: entropy.DeadItemList{}},
 	"POST /v1/ingest/dead/{id}/replay": {summary: "Normalize a dead letter again, by the rules of now", status: 200, reply: entropy.IngestResult{}},

@@ -113,6 +113,7 @@ func (s *Server) serviceRoutes() []route {
 		{"GET", "/v1/entropy/suggestions", admin, quick, s.listSuggestions},
 		{"POST", "/v1/entropy/suggestions/{id}/accept", admin, quick, s.acceptSuggestion},
 		{"POST", "/v1/entropy/suggestions/{id}/dismiss", admin, quick, s.dismissSuggestion},
+		{"GET", "/v1/ledger/actions", admin, quick, s.getActionStats},
 		{"GET", "/v1/ingest/dead", admin, quick, s.listDeadItems},
 		{"POST", "/v1/ingest/dead/{id}/replay", admin, quick, s.replayDeadItem},
 		{"DELETE", "/v1/ingest/dead/{id}", admin, quick, s.dropDeadItem},

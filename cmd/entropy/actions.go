@@ -18,7 +18,7 @@ executor of its command; each change of it is an event. docs/ACTIONS.md has the 
 
 func (a *app) actionsCommand() *cobra.Command {
 	return a.group(&cobra.Command{Use: "actions", Short: "Ask for actions and follow them", Long: actionsLong},
-		a.actionsListCommand(), a.actionsShowCommand(), a.actionsRequestCommand(), a.actionsWatchCommand(),
+		a.actionsListCommand(), a.actionsShowCommand(), a.actionsRequestCommand(), a.actionsWatchCommand(), a.actionsStatsCommand(),
 		a.actionVerbCommand("approve ID", "Approve an action that somebody else asked for", entropy.ActionApprove),
 		a.actionVerbCommand("reject ID", "Refuse an action that waits for approval", entropy.ActionReject),
 		a.actionVerbCommand("cancel ID", "Ask that an action end", entropy.ActionCancel))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"time"
@@ -27,6 +28,7 @@ type controlFlags struct {
 	bus                 fabric.BusConfig
 	analyzer            analyzerFlags
 	rules               fabric.RulesConfig
+	ledger              fabric.LedgerConfig
 }
 
 func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
@@ -48,6 +50,19 @@ func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
 	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane, nor show it to browsers of the network (mDNS)")
 	f.registerBus(s)
 	f.analyzer.register(s)
+	f.registerLedger(s)
+}
+
+// registerLedger registers the flags of the ledger.
+func (f *controlFlags) registerLedger(s *pflag.FlagSet) {
+	c := &f.ledger.ClickHouse
+	s.StringVar(&c.URL, "clickhouse", "", "`URL` of a ClickHouse server that keeps the ledger too: clickhouse://USER@HOST:9000, clickhouses:// for TLS, http:// or https:// (docs/LEDGER.md)")
+	s.StringVar(&c.Database, "clickhouse-database", "", "its database, `NAME`; made if it is not there (default entropy)")
+	s.StringVar(&c.PasswordFile, "clickhouse-password-file", "", "`FILE` with the password of the user in ClickHouse")
+	s.StringVar(&c.CAFile, "clickhouse-ca", "", "`FILE` with the authority of the ClickHouse server (default: the host's)")
+	s.DurationVar(&c.Keep, "clickhouse-keep", 0, "how long ClickHouse keeps events; negative: without end (default 9600h, 400 days)")
+	s.DurationVar(&f.ledger.Keep, "ledger-keep", 0, "how long the embedded ledger keeps events; negative: without end (default 2160h, 90 days)")
+	s.DurationVar(&f.ledger.KeepCounts, "ledger-keep-counts", 0, "how long it keeps what it has counted of them (default 9600h, 400 days)")
 }
 
 // registerBus registers the flags of the bus.
@@ -82,7 +97,7 @@ func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
 	if _, err := cluster.ParseProfile(f.gossip.Profile); err != nil {
 		return none, usagef("--profile: %v", err)
 	}
-	if err := f.bus.Validate(); err != nil {
+	if err := cmp.Or(f.bus.Validate(), f.ledger.Validate()); err != nil {
 		e := entropy.AsError(err)
 		return none, usagef("%s", e.Message).WithHint("%s", e.Hint)
 	}
@@ -100,7 +115,7 @@ func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
 	}
 	logger, err := a.logger(f.logLevel)
 	return fabric.ControlConfig{
-		Analyzer: analyzer, Bus: f.bus, Executors: executors, Normalize: rules, Rules: f.rules, Gossip: f.gossip, NoDiscovery: f.noDiscovery,
+		Analyzer: analyzer, Bus: f.bus, Ledger: f.ledger, Executors: executors, Normalize: rules, Rules: f.rules, Gossip: f.gossip, NoDiscovery: f.noDiscovery,
 		DataDir: f.data, Listen: f.listen, Insecure: f.insecure, TLS: f.tls, TrustLAN: f.trustLAN,
 		LeaseTTL: f.leaseTTL, Heartbeat: f.heartbeat, Version: programVersion(), Logger: logger,
 	}, err

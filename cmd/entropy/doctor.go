@@ -197,7 +197,13 @@ func examineStatus(s *entropy.Status) []finding {
 			}
 		}
 	}
-	return []finding{disk, clock}
+	all := []finding{disk, clock}
+	for _, alarm := range s.Alarms {
+		if strings.HasPrefix(alarm, "ClickHouse") {
+			all = append(all, finding{"ClickHouse", levelWarn, alarm, "start it, or correct --clickhouse; what waits is sent by itself, and docs/LEDGER.md says what it costs"})
+		}
+	}
+	return all
 }
 
 func examineWorkers(workers []entropy.WorkerInfo) finding {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"strconv"
@@ -32,14 +33,8 @@ func (a *app) ledgerEventsCommand() *cobra.Command {
 	c.Flags().StringVar(&to, "to", "", "older than this `TIME`")
 	c.Flags().IntVar(&f.Limit, "limit", 100, "at most `N`, up to 1000")
 	return a.command(c, func(ctx context.Context, _ []string) error {
-		for flag, t := range map[string]*time.Time{from: &f.From, to: &f.To} {
-			if flag == "" {
-				continue
-			}
-			var err error
-			if *t, err = time.Parse(time.RFC3339, flag); err != nil {
-				return usagef("%q is not a time", flag).WithHint("write it as in 2026-01-31T16:42:00Z")
-			}
+		if err := cmp.Or(readTime(from, &f.From), readTime(to, &f.To)); err != nil {
+			return err
 		}
 		in, err := a.ingestService()
 		if err != nil {

@@ -35,6 +35,9 @@ type Follower struct {
 	// Handle is called with what is new, oldest first, and never with nothing. When it
 	// returns an error the same rows, and perhaps more, come again after a pause.
 	Handle func(ctx context.Context, rows []entropy.LedgerEntry) error
+	// Take, if set, is called instead of Handle when there are rows behind at, up to
+	// last. It reads them itself, and returns the row that it has come to.
+	Take func(ctx context.Context, at, last uint64) (next uint64, err error)
 	// Reached, if set, is called when everything up to a row was handled and no newer
 	// one was there when that was looked up.
 	Reached func(row uint64)
@@ -102,6 +105,10 @@ func (f *Follower) step(ctx context.Context, at uint64) (next uint64, handled bo
 	last, err := f.Source.Last(ctx)
 	if err != nil || last <= at {
 		return at, false, err
+	}
+	if f.Take != nil {
+		next, err = f.Take(ctx, at, last)
+		return next, true, err
 	}
 	page, err := f.Source.Events(ctx, entropy.LedgerFilter{After: at, Types: f.Types, Limit: batch})
 	if err != nil {

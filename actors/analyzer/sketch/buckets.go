@@ -3,32 +3,23 @@ package sketch
 import (
 	"math"
 	"time"
+
+	"github.com/entropy-fabric/entropy"
 )
 
-// Growth is the ratio of two neighboring bucket bounds. With 1.25 a value is
-// known to 11 %, (Growth-1)/(Growth+1), and 97 buckets reach from a
-// millisecond to 30 days. The mapping is that of DDSketch (Masson, Rim & Lee,
-// PVLDB 12(12), 2019). A baseline records it: other bounds are another
-// baseline.
-const Growth = 1.25
+// Growth is the ratio of two neighboring bucket bounds. A baseline records it:
+// other bounds are another baseline.
+const Growth = entropy.LatencyGrowth
 
 // Buckets is the number of buckets of durations: 0 holds everything up to
 // Unit, the last everything from 30 days on.
-const Buckets = 98
+const Buckets = entropy.LatencyBuckets
 
 // Unit is the upper bound of bucket 0. Zero and negative durations are in it.
-const Unit = time.Millisecond
+const Unit = entropy.LatencyUnit
 
-var logGrowth = math.Log(Growth)
-
-// Bucket returns the bucket of d: ceil(ln(d / Unit) / ln Growth), limited to
-// 0 ... Buckets-1.
-func Bucket(d time.Duration) int {
-	if d <= Unit {
-		return 0
-	}
-	return min(Buckets-1, int(math.Ceil(math.Log(float64(d)/float64(Unit))/logGrowth-1e-9)))
-}
+// Bucket returns the bucket of d, the same in which the ledger counts it.
+func Bucket(d time.Duration) int { return entropy.LatencyBucket(d) }
 
 // Bounds returns the durations between which bucket b lies: more than from, at
 // most to.

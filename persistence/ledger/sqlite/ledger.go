@@ -11,11 +11,21 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/persistence/ledger"
 )
 
 // write runs f in a transaction, alone. What f did is durable when write returns
 // without an error, and undone otherwise.
 func (l *Ledger) write(ctx context.Context, f func(tx *sql.Tx) error) error {
+	err := l.quietly(ctx, f)
+	if err == nil {
+		l.ring()
+	}
+	return err
+}
+
+// quietly is write of what is no event.
+func (l *Ledger) quietly(ctx context.Context, f func(tx *sql.Tx) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -28,11 +38,7 @@ func (l *Ledger) write(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err := f(tx); err != nil {
 		return classify(errors.Join(err, tx.Rollback()))
 	}
-	if err := tx.Commit(); err != nil {
-		return classify(err)
-	}
-	l.ring()
-	return nil
+	return classify(tx.Commit())
 }
 
 // Record keeps observations and dead letters in one transaction: known says which
@@ -80,19 +86,26 @@ func bury(ctx context.Context, tx *sql.Tx, at time.Time, dead []entropy.DeadItem
 	return ids, nil
 }
 
+// insert puts observations that are new into rows, and counts them.
 func insert(ctx context.Context, tx *sql.Tx, at time.Time, obs []entropy.Observation) (known []bool, err error) {
 	if len(obs) == 0 {
 		return nil, nil
 	}
-	st, err := tx.PrepareContext(ctx, "INSERT INTO event (id, ts, entity, type, received_at, origin, body) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
+	st, err := tx.PrepareContext(ctx, "INSERT INTO event (id, ts, entity, type, received_at, origin, body, prev) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close() //nolint:errcheck // it ends with the transaction
 	known = make([]bool, len(obs))
+	count := newCounter(tx)
 	for i := range obs {
 		e := &obs[i].Event
-		r, err := st.ExecContext(ctx, e.ID, e.TS.UnixMicro(), e.EntityID, e.Type, at.UnixMicro(), obs[i].Origin, string(obs[i].Body))
+		mark := ledger.MarkOf(e)
+		prev, err := count.before(ctx, &mark, e.TS)
+		if err != nil {
+			return nil, err
+		}
+		r, err := st.ExecContext(ctx, e.ID, e.TS.UnixMicro(), e.EntityID, e.Type, at.UnixMicro(), obs[i].Origin, string(obs[i].Body), prev)
 		if err != nil {
 			return nil, fmt.Errorf("event %s: %w", e.ID, err)
 		}
@@ -100,9 +113,18 @@ func insert(ctx context.Context, tx *sql.Tx, at time.Time, obs []entropy.Observa
 		if err != nil {
 			return nil, err
 		}
-		known[i] = n == 0
+		if known[i] = n == 0; known[i] {
+			continue
+		}
+		row, err := r.LastInsertId()
+		if err != nil {
+			return nil, err
+		}
+		if err := count.add(ctx, &mark, e.TS, row, prev); err != nil {
+			return nil, err
+		}
 	}
-	return known, nil
+	return known, count.flush(ctx)
 }
 
 // Relay keeps events of the journal, in order, and how far they reach, in one

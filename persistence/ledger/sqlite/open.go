@@ -18,14 +18,28 @@ import (
 )
 
 //go:embed schema/0001_ledger.sql
-var schema string
+var schema1 string
 
-// The marks of the file: applicationID is "EntL" in ASCII, and format is the
-// number of the newest migration.
-const (
-	applicationID = 0x456e744c
-	format        = 1
-)
+//go:embed schema/0002_counts.sql
+var schema2 string
+
+// migrations bring a file from the format of their index to the next.
+var migrations = []func(ctx context.Context, tx *sql.Tx) error{
+	func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, schema1)
+		return err
+	},
+	func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, schema2); err != nil {
+			return err
+		}
+		return recount(ctx, tx)
+	},
+}
+
+// applicationID marks the file: "EntL" in ASCII. Its user_version is its format, the
+// number of migrations that have made it.
+const applicationID = 0x456e744c
 
 // Ledger is an open ledger. It is safe for concurrent use.
 type Ledger struct {
@@ -90,9 +104,9 @@ func (l *Ledger) migrate(ctx context.Context) error {
 		return fmt.Errorf("synchronous is %d and not FULL", sync)
 	case app != 0 && app != applicationID:
 		return entropy.Errorf(entropy.CodeInvalid, "the file is no ledger").WithHint("move it away; a new one is made")
-	case have > format:
-		return entropy.Errorf(entropy.CodeInvalid, "its format is %d, this release knows %d", have, format).WithHint("use the newer release")
-	case have == format:
+	case have > len(migrations):
+		return entropy.Errorf(entropy.CodeInvalid, "its format is %d, this release knows %d", have, len(migrations)).WithHint("use the newer release")
+	case have == len(migrations):
 		return nil
 	}
 	tx, err := l.w.BeginTx(ctx, nil)
@@ -100,7 +114,12 @@ func (l *Ledger) migrate(ctx context.Context) error {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
-	for _, stmt := range []string{schema, fmt.Sprintf("PRAGMA application_id=%d", applicationID), fmt.Sprintf("PRAGMA user_version=%d", format)} {
+	for _, m := range migrations[have:] {
+		if err := m(ctx, tx); err != nil {
+			return err
+		}
+	}
+	for _, stmt := range []string{fmt.Sprintf("PRAGMA application_id=%d", applicationID), fmt.Sprintf("PRAGMA user_version=%d", len(migrations))} {
 		if _, err := tx.ExecContext(ctx, stmt); err != nil {
 			return err
 		}

@@ -1,0 +1,177 @@
+package ledger
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/entropy-fabric/entropy"
+)
+
+// Analytics is what a ledger is asked. Ledgers that hold the same events answer
+// with the same numbers, to within 1e-6; ledgertest holds them to it. Counts are
+// kept as the events come in: an answer does not read the events again.
+type Analytics interface {
+	// Events returns events by row, oldest first.
+	Events(ctx context.Context, f entropy.LedgerFilter) (entropy.LedgerPage, error)
+	// Steps returns what is known of steps, by entity and step.
+	Steps(ctx context.Context, f StepFilter) ([]Step, error)
+	// Transitions returns which step came how often after which, in its case, by
+	// entity, earlier and later step.
+	Transitions(ctx context.Context, f StepFilter) ([]Transition, error)
+	// ActionStates returns where actions stand, by the time of their request and ID.
+	ActionStates(ctx context.Context, f entropy.ActionStatsFilter) ([]ActionState, error)
+	// ActionStats returns how actions went, by command and tenant.
+	ActionStats(ctx context.Context, f entropy.ActionStatsFilter) ([]entropy.ActionStats, error)
+}
+
+// StepFilter selects counts. Times are those of the events and whole hours.
+type StepFilter struct {
+	Entity string    // "" means any
+	Step   string    // "" means any; of a transition the later one
+	From   time.Time // inclusive; zero means from the beginning
+	To     time.Time // exclusive; zero means without end
+	// Least is how many timed events make an hour a window of the baseline. 0 means 20.
+	Least int
+	Limit int // 0 means 1000, at most MaxSteps
+}
+
+// MaxSteps bounds an answer.
+const MaxSteps = 10_000
+
+// Check completes f. CodeInvalid when its times are not whole hours.
+func (f StepFilter) Check() (StepFilter, error) {
+	for _, t := range []time.Time{f.From, f.To} {
+		if !t.IsZero() && !t.Truncate(time.Hour).Equal(t) {
+			return f, entropy.Errorf(entropy.CodeInvalid, "%s is not a whole hour: steps are counted by hours", t.Format(time.RFC3339)).
+				WithHint("ask from and to whole hours, in UTC")
+		}
+	}
+	if f.Least <= 0 {
+		f.Least = 20
+	}
+	f.Limit = Limit(f.Limit)
+	return f, nil
+}
+
+// Limit returns how many rows an answer of statistics has at most; 0 means 1000.
+func Limit(n int) int {
+	if n <= 0 {
+		return 1000
+	}
+	return min(n, MaxSteps)
+}
+
+// Cell is one bucket that is not empty.
+type Cell struct {
+	Bucket int
+	N      uint64
+}
+
+// Step is what is known of the step of an entity in a time.
+type Step struct {
+	Entity, Step string
+	N            uint64 // events
+	Timed        uint64 // those that state a latency
+	Histogram    []Cell // of the latter, by bucket
+
+	Entropy  float64 // of the histogram in bits, with Miller's and Madow's correction
+	Variance float64 // of the entropy, in bits squared
+
+	// The baseline: the hours with enough timed events, and the median and 1.4826 MAD
+	// of their entropies.
+	Windows       int
+	Median, Scale float64
+}
+
+// Transition is how often one step came after another.
+type Transition struct {
+	Entity, From, To string
+	N                uint64
+}
+
+// ActionState is where an action stands.
+type ActionState struct {
+	ID, Command, Tenant, Correlation string
+
+	State       entropy.ActionState
+	RequestedAt time.Time
+	AcceptedAt  *time.Time // the first time
+	FinishedAt  *time.Time
+	TriggeredAt *time.Time // the last entropy.deviation of its correlation before the request
+	Retries     uint64
+	Reason      string
+	DryRun      bool
+}
+
+// Entropy returns Shannon's entropy of a histogram in bits, with the first-order
+// correction of its bias, (K-1) / (2 n ln 2) (Miller 1955), and the variance of the
+// uncorrected one, (sum p log2^2 p - H^2) / n (Basharin 1959). Both are 0 of nothing.
+func Entropy(cells []Cell) (bits, variance float64) {
+	var n, squares float64
+	for _, c := range cells {
+		n += float64(c.N)
+	}
+	if n == 0 {
+		return 0, 0
+	}
+	for _, c := range cells {
+		p := float64(c.N) / n
+		l := math.Log2(p)
+		bits -= p * l
+		squares += p * l * l
+	}
+	return bits + float64(len(cells)-1)/(2*n*math.Ln2), max(0, squares-bits*bits) / n
+}
+
+// MedianMAD returns the median of values and 1.4826 times their median absolute
+// deviation from it (Hampel 1974); values are sorted. Both are 0 of nothing.
+func MedianMAD(values []float64) (median, scale float64) {
+	if len(values) == 0 {
+		return 0, 0
+	}
+	slices.Sort(values)
+	median = middle(values)
+	off := make([]float64, len(values))
+	for i, v := range values {
+		off[i] = math.Abs(v - median)
+	}
+	slices.Sort(off)
+	return median, 1.4826 * middle(off)
+}
+
+func middle(sorted []float64) float64 {
+	n := len(sorted)
+	if n%2 == 1 {
+		return sorted[n/2]
+	}
+	return (sorted[n/2-1] + sorted[n/2]) / 2
+}
+
+// Rates completes the statistics of actions: toAccept is the sum of the times to the
+// first acceptance, toRepair that of the times from the deviation to the success, in
+// microseconds.
+func Rates(s *entropy.ActionStats, toAccept, toRepair float64) {
+	mean := func(sum float64, n uint64) *float64 {
+		if n == 0 {
+			return nil
+		}
+		m := sum / float64(n)
+		return &m
+	}
+	s.SuccessRate = mean(float64(s.Succeeded), s.Succeeded+s.Failed+s.Canceled)
+	s.MTTA, s.MTTR = mean(toAccept/1e6, s.Accepted), mean(toRepair/1e6, s.Resolved)
+	s.Errors = []entropy.ActionErrors{}
+}
+
+// maxErrorKinds bounds the kinds of errors of one command and tenant in an answer.
+const maxErrorKinds = 100
+
+// AddError adds a kind of errors to its statistics among all.
+func AddError(all []entropy.ActionStats, command, tenant string, e entropy.ActionErrors) {
+	i := slices.IndexFunc(all, func(s entropy.ActionStats) bool { return s.Command == command && s.Tenant == tenant })
+	if i >= 0 && len(all[i].Errors) < maxErrorKinds {
+		all[i].Errors = append(all[i].Errors, e)
+	}
+}
