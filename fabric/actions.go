@@ -108,6 +108,15 @@ func (c *Control) takeRequest(ctx context.Context, m bus.Message) bus.Dispositio
 	return bus.Ack()
 }
 
+// bury has the journal keep what the bus gives up, beside the other dead letters.
+func (c *Control) bury(ctx context.Context, d bus.DeadLetter) error {
+	s := c.running.Load()
+	if s == nil {
+		return entropy.Errorf(entropy.CodeUnavailable, "the control plane is starting")
+	}
+	return s.TakeDeadLetter(ctx, d.Subject, d.Data, d.Reason)
+}
+
 // takeReport judges what an executor says, and answers it.
 func (c *Control) takeReport(ctx context.Context, m bus.Message) bus.Disposition {
 	executor := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]

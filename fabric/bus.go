@@ -31,6 +31,9 @@ type BusConfig struct {
 	// URL names an external NATS server with JetStream, or several, comma separated,
 	// instead of the embedded one. It need not be there when the control plane starts.
 	URL string
+	// Sources are the tokens below which outside sources publish events of more than
+	// one token: "plc" lets them publish on events.normalized.plc.>.
+	Sources []string
 	// CredsFile or NKeySeedFile hold the credential for it, CAFile the authority, as
 	// PEM, that vouches for it; "" means the host's.
 	CredsFile, NKeySeedFile, CAFile string
@@ -56,8 +59,8 @@ func (c *Control) openBus(ctx context.Context) error {
 	}
 	cfg := bus.Config{
 		Name: c.journal.ClusterID(), Dir: c.dir.Join(busDir), Listen: b.Listen, TLS: c.serverTLS, Insecure: c.cfg.Insecure, Users: c.tokens, MaxStore: b.MaxStore,
-		URL: b.URL, CredsFile: b.CredsFile, NKeySeedFile: b.NKeySeedFile, Patient: true, Logger: c.cfg.Logger,
-		Rebuild: c.reissue,
+		URL: b.URL, CredsFile: b.CredsFile, NKeySeedFile: b.NKeySeedFile, Patient: true, Sources: b.Sources, Logger: c.cfg.Logger,
+		Rebuild: c.reissue, DeadLetter: c.bury,
 	}
 	var err error
 	if b.CAFile != "" {
@@ -145,6 +148,9 @@ func readRoots(path string) (*x509.CertPool, error) {
 
 // Validate reports what is wrong with the settings as they are written.
 func (b *BusConfig) Validate() error {
+	if b.Off && len(b.Sources) > 0 {
+		return entropy.Errorf(entropy.CodeInvalid, "there is no bus for the sources %v", b.Sources).WithHint("leave out --no-bus or --nats-source")
+	}
 	embedded := b.Listen != "" || b.MaxStore != 0
 	external := b.URL != "" || b.CredsFile != "" || b.NKeySeedFile != "" || b.CAFile != ""
 	switch {

@@ -213,7 +213,7 @@ func (c *Control) openServer() (err error) {
 	if err != nil {
 		return err
 	}
-	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
+	c.server, err = api.New(api.Config{Service: c.Service(), Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
 		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger,
 		Epoch: c.journal.Epoch(), Superseded: c.superseded})
 	return err
@@ -367,7 +367,7 @@ func (c *Control) URL() string {
 }
 
 // Service returns the fabric without HTTP, for the program that embeds it.
-func (c *Control) Service() entropy.Service { return c.system }
+func (c *Control) Service() entropy.Service { return service{c.system, c} }
 
 // DataDir returns the data directory.
 func (c *Control) DataDir() string { return c.cfg.DataDir }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type Bus struct {
 	js       jetstream.JetStream
 	level    atomic.Int32 // the API level of the server; -1 while it is not known
 	replicas atomic.Int32
+	since    atomic.Int64 // when the connection came or went, in Unix nanoseconds
 
 	ensuring sync.Mutex // held by ensure
 
@@ -71,6 +73,7 @@ func Start(ctx context.Context, cfg Config) (_ *Bus, err error) {
 		return nil, err
 	}
 	b.level.Store(-1)
+	b.changed()
 	if b.nc, err = nats.Connect(cfg.URL, options...); err != nil {
 		return nil, entropy.Errorf(entropy.CodeUnavailable, "connect to the bus at %s: %v", b.where(), err).
 			WithHint("is the server running, and are the credential and the CA its own?")
@@ -98,8 +101,8 @@ func (b *Bus) options() (options []nats.Option, err error) {
 		nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectJitter(200*time.Millisecond, 200*time.Millisecond),
 		nats.ReconnectBufSize(-1), nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.Logger.Warn("bus", "error", err) }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.Logger.Warn("the bus is gone", "error", err) }),
-		nats.ReconnectHandler(func(*nats.Conn) { c.Logger.Info("the bus is back"); b.turnOver() }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { b.changed(); c.Logger.Warn("the bus is gone", "error", err) }),
+		nats.ReconnectHandler(func(*nats.Conn) { b.changed(); c.Logger.Info("the bus is back"); b.turnOver() }),
 	}
 	if c.URL == "" {
 		key, err := nkeys.CreateUser()
@@ -116,7 +119,7 @@ func (b *Bus) options() (options []nats.Option, err error) {
 		return append(options, nats.InProcessServer(b.embedded), nats.Nkey(public, key.Sign)), nil
 	}
 	if c.Patient {
-		options = append(options, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.ConnectHandler(func(*nats.Conn) { b.turnOver() }))
+		options = append(options, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.ConnectHandler(func(*nats.Conn) { b.changed(); b.turnOver() }))
 	}
 	if c.RootCAs != nil {
 		options = append(options, nats.Secure(tlsConfig(c.RootCAs)))
@@ -135,6 +138,9 @@ func (b *Bus) options() (options []nats.Option, err error) {
 	}
 	return options, nil
 }
+
+// changed notes that the connection came or went.
+func (b *Bus) changed() { b.since.Store(time.Now().UnixNano()) }
 
 // prepare finds out what the server can do, if it is not known, and makes what is
 // missing there.
@@ -179,9 +185,22 @@ func (b *Bus) detect(ctx context.Context) error {
 
 func (b *Bus) where() string {
 	if b.cfg.URL != "" {
-		return b.cfg.URL
+		return redacted(b.cfg.URL)
 	}
 	return "the embedded server"
+}
+
+// redacted returns URLs, comma separated, without the passwords in them.
+func redacted(urls string) string {
+	all := strings.Split(urls, ",")
+	for i, s := range all {
+		if u, err := url.Parse(s); err == nil {
+			all[i] = u.Redacted()
+		} else {
+			all[i] = "(not a URL)"
+		}
+	}
+	return strings.Join(all, ",")
 }
 
 // turnOver lets everything that was opened on the server be opened again, and the

@@ -107,7 +107,7 @@ func (c Config) validate() error {
 	}
 	for _, s := range c.Sources {
 		if !tokenPattern.MatchString(s) || s == ownToken {
-			problems = append(problems, fmt.Errorf("%q cannot be a source: 1 to 64 letters, digits, '_' and '-', and not %q", s, ownToken))
+			problems = append(problems, fmt.Errorf("%q cannot be a source of events: 1 to 64 letters, digits, '_' and '-', and not %q", s, ownToken))
 		}
 	}
 	if err := errors.Join(problems...); err != nil {
