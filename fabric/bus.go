@@ -90,9 +90,13 @@ func (c *Control) ensureCommands(ctx context.Context, commands []string) {
 // first on a machine that has too much to do.
 const relayMayLag = time.Minute
 
+// relayGathers is how often sinks are written to at most under a steady flow: each
+// delivery costs flushes of the disk that whoever waits for the journal needs.
+const relayGathers = 20 * time.Millisecond
+
 // addRelay makes a relay of the journal to a sink; runRelays runs it.
 func (c *Control) addRelay(name string, sink outbox.Sink) error {
-	relay, err := outbox.New(outbox.Config{Name: name, Source: c.journal, Sink: sink, Cursor: c.dir.Join(cursorDir, name), GiveWay: relayMayLag, Logger: c.cfg.Logger})
+	relay, err := outbox.New(outbox.Config{Name: name, Source: c.journal, Sink: sink, Cursor: c.dir.Join(cursorDir, name), GiveWay: relayMayLag, Gather: relayGathers, Logger: c.cfg.Logger})
 	if err != nil {
 		return err
 	}

@@ -273,7 +273,9 @@ func (b *Bus) revive(why error) {
 	b.cfg.Logger.Error("the embedded bus is started again", "error", why)
 	if err := b.embedded.restart(); err != nil {
 		b.note(err)
+		return
 	}
+	go b.cfg.Rebuild() // what was not on its disk yet is gone
 }
 
 // mend makes what is missing, and remembers why it could not.

@@ -62,7 +62,8 @@ type Config struct {
 	// actions.dlq.
 	DeadLetter DeadLetterFunc
 	// Rebuild is called, from a goroutine of the bus, when a stream of facts was made
-	// anew: what the journal has ought to be published again. nil: nobody is told.
+	// anew, or the embedded server had to be started again: what the journal has, orders
+	// that nobody has taken among it, ought to be published again. nil: nobody is told.
 	Rebuild func()
 	Logger  *slog.Logger // nil discards
 

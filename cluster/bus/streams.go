@@ -49,6 +49,7 @@ type stream struct {
 	age      time.Duration
 	window   time.Duration // within which a message ID is remembered
 	synced   bool          // an acknowledged message survives power loss
+	again    bool          // what is lost is published again when the embedded server starts: synced on an external one only
 	full     jetstream.DiscardPolicy
 	work     bool // a message is gone once it is acknowledged
 	facts    bool // from the journal: read by anybody, rebuilt by the outbox
@@ -67,7 +68,7 @@ func streamTable(sources []string) []stream {
 	one := func(s string) []string { return []string{s} }
 	return []stream{
 		{name: StreamRequested, subjects: one(SubjectRequested), share: 15, age: 7 * day, window: 10 * time.Minute, synced: true, full: jetstream.DiscardNew},
-		{name: StreamOrders, subjects: one(SubjectRequested + ".*"), share: 15, age: 31 * day, window: 10 * time.Minute, synced: true, full: jetstream.DiscardNew, work: true},
+		{name: StreamOrders, subjects: one(SubjectRequested + ".*"), share: 15, age: 31 * day, window: 10 * time.Minute, synced: true, again: true, full: jetstream.DiscardNew, work: true},
 		{name: StreamReportsProgress, subjects: one(SubjectProgress + ".*"), share: 5, age: day, window: 2 * time.Minute},
 		{name: StreamReportsResult, subjects: one(SubjectResult + ".*"), share: 15, age: 7 * day, window: 10 * time.Minute, synced: true},
 		{name: StreamProgress, subjects: one(SubjectProgress), share: 4, age: 7 * day, window: factWindow, facts: true},
@@ -100,7 +101,7 @@ func (b *Bus) streamConfig(s stream) jetstream.StreamConfig {
 	}
 	switch {
 	case b.level.Load() < levelBatch:
-	case s.synced:
+	case s.synced && !(s.again && b.embedded != nil):
 		c.AllowAtomicPublish = true
 	case b.replicas.Load() == 1:
 		c.PersistMode = jetstream.AsyncPersistMode
