@@ -23,7 +23,7 @@ func (s *System) spawnActions() (err error) {
 		return err
 	}
 	s.turns, err = s.host.Spawn("action-turns", func() es.Actor {
-		return action.NewDispatcher(action.DispatcherConfig{Load: s.eachOpenAction, Rule: s.commandPolicy, Now: s.clock.Now, Logger: s.cfg.Logger,
+		return action.NewDispatcher(action.DispatcherConfig{Load: s.eachOpenAction, Recent: s.recentActions, Rule: s.commandPolicy, Now: s.clock.Now, Logger: s.cfg.Logger,
 			Turn: func(id entropy.ActionID) { s.actions.Tell(string(id), action.Turn{}) }})
 	})
 	return err
@@ -35,6 +35,8 @@ func (s *System) commandPolicy(name string) entropy.CommandPolicy {
 
 // openStates are those of actions that have not ended.
 var openStates = []entropy.ActionState{entropy.ActionRequested, entropy.ActionAwaiting, entropy.ActionAccepted, entropy.ActionStarted, entropy.ActionRetrying}
+
+var endStates = []entropy.ActionState{entropy.ActionSucceeded, entropy.ActionFailed, entropy.ActionCanceled}
 
 // eachOpenAction calls f with every action that has not ended, the oldest first.
 func (s *System) eachOpenAction(f func(*entropy.Action)) error {
@@ -58,6 +60,15 @@ func (s *System) eachOpenAction(f func(*entropy.Action)) error {
 	}
 	return nil
 }
+
+// recentActions returns the newest actions of a command that have ended.
+func (s *System) recentActions(command string) ([]*entropy.Action, error) {
+	page, err := s.cfg.Journal.Actions(context.Background(), entropy.ActionFilter{Command: command, States: endStates, Limit: recalled})
+	return page.Actions, err
+}
+
+// recalled is how many actions of a command are looked at to find out how it stands.
+const recalled = 200
 
 // reviveActions arms the timers of the actions that had not ended when the control
 // plane stopped, and has orders that nobody has accepted issued again.
