@@ -2,6 +2,7 @@ package action
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -103,7 +104,11 @@ func (a *Actor) onSent(c *es.Context, m *sent) {
 		a.tries = 0
 	} else {
 		wait = min(issueAgain<<min(a.tries-1, 10), issueMost)
-		a.cfg.Logger.Warn("an order could not be handed over", "action", a.id, "attempt", m.attempt, "error", m.err)
+		level := slog.LevelWarn
+		if a.tries > 1 { // it was said
+			level = slog.LevelDebug
+		}
+		a.cfg.Logger.Log(context.Background(), level, "an order could not be handed over", "action", a.id, "attempt", m.attempt, "error", m.err)
 	}
 	if l := a.live(); l != nil && l.ID == m.attempt && l.Executor == "" {
 		c.After(wait, resend{m.attempt})

@@ -36,6 +36,7 @@ type Bus struct {
 	mu       sync.Mutex
 	commands map[string]bool // that EnsureCommand was called for
 	turn     chan struct{}   // closed, and made anew, when what was opened on the server has to be opened again
+	missing  chan struct{}   // has a token when somebody found a stream or a consumer missing
 	problem  error           // why the last attempt to make the streams failed; nil when it did not
 
 	stop    context.CancelFunc
@@ -60,7 +61,7 @@ func Start(ctx context.Context, cfg Config) (_ *Bus, err error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	b := &Bus{cfg: cfg, commands: make(map[string]bool), turn: make(chan struct{})}
+	b := &Bus{cfg: cfg, commands: make(map[string]bool), turn: make(chan struct{}), missing: make(chan struct{}, 1)}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	b.stop = stop
 	defer func() {
@@ -212,6 +213,15 @@ func (b *Bus) turnOver() {
 	b.turn = make(chan struct{})
 }
 
+// miss has the streams looked at, as one of them is missing. When they are there, the
+// bus turns over. It does not wait.
+func (b *Bus) miss() {
+	select {
+	case b.missing <- struct{}{}:
+	default:
+	}
+}
+
 // current is closed at the next turn.
 func (b *Bus) current() <-chan struct{} {
 	b.mu.Lock()
@@ -224,7 +234,7 @@ func (b *Bus) current() <-chan struct{} {
 func (b *Bus) watch(ctx context.Context) {
 	tick := time.NewTicker(b.cfg.watchEvery)
 	defer tick.Stop()
-	sick, next, wait := 0, time.Time{}, b.cfg.watchEvery
+	sick, next, wait, missed := 0, time.Time{}, b.cfg.watchEvery, time.Time{}
 	for turn := b.current(); ; {
 		select {
 		case <-ctx.Done():
@@ -232,6 +242,17 @@ func (b *Bus) watch(ctx context.Context) {
 		case <-turn:
 			turn = b.current()
 			b.mend(ctx)
+			continue
+		case <-b.missing:
+			if rest := missAgain - time.Since(missed); rest > 0 {
+				time.AfterFunc(rest, b.miss)
+				continue
+			}
+			missed = time.Now()
+			if b.mend(ctx); b.Problem() == nil {
+				b.turnOver()
+				turn = b.current() // it was looked at just now
+			}
 			continue
 		case <-tick.C:
 		}
@@ -254,6 +275,9 @@ func (b *Bus) watch(ctx context.Context) {
 		}
 	}
 }
+
+// missAgain is how long the streams are not looked at again for one that is missing.
+const missAgain = 500 * time.Millisecond
 
 // patience is how often in a row the embedded server is found to be sick before it is
 // taken for sick.

@@ -74,6 +74,9 @@ type consumer struct {
 	tries map[uint64]int // of the messages that were to be tried again, by sequence
 }
 
+// leastPause is between two tries to consume.
+const leastPause = 50 * time.Millisecond
+
 // maxPending bounds the messages that are delivered and not yet acknowledged.
 const maxPending = 256
 
@@ -90,6 +93,7 @@ func (b *Bus) Consume(ctx context.Context, stream, durable, filter string, h Han
 	for _, o := range options {
 		o(c)
 	}
+	said := ""
 	for failures := 0; ; failures++ {
 		turn := b.current()
 		began := time.Now()
@@ -98,16 +102,21 @@ func (b *Bus) Consume(ctx context.Context, stream, durable, filter string, h Han
 			return nil
 		}
 		if time.Since(began) > 10*time.Second {
-			failures = 0
+			failures, said = 0, ""
 		}
 		if err == nil {
 			continue
 		}
-		b.cfg.Logger.Warn("consuming from the bus is tried again", "stream", stream, "consumer", durable, "error", err)
-		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) {
-			b.turnOver()
+		if text := err.Error(); text != said { // once for a row of failures that look the same
+			b.cfg.Logger.Warn("consuming from the bus is tried again", "stream", stream, "consumer", durable, "error", err)
+			said = text
 		}
-		if !pause(ctx, turn, backoff(failures, 100*time.Millisecond, 5*time.Second)) {
+		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) {
+			b.miss()
+		}
+		// A turn ends the pause, but not at once: what is there for one may be missing
+		// for another for a moment, in a cluster.
+		if !pause(ctx, nil, leastPause) || !pause(ctx, turn, backoff(failures, 100*time.Millisecond, 5*time.Second)) {
 			return nil
 		}
 	}

@@ -238,3 +238,29 @@ func TestPublishErrors(t *testing.T) {
 		t.Errorf("a port that is taken: %v", err)
 	}
 }
+
+// proves H-4: those who find their stream missing wait for it in peace, and do not wake
+// each other; when it is there they go on.
+func TestMissingStream(t *testing.T) {
+	t.Parallel()
+	b := start(t, Config{})
+	before, began := b.nc.Stats().OutMsgs, time.Now()
+	ctx, cancel := context.WithCancel(t.Context())
+	var consuming sync.WaitGroup
+	for i := range 6 {
+		consuming.Go(func() {
+			if err := b.Consume(ctx, "NOT_THERE", fmt.Sprintf("c%d", i), "", func(context.Context, Message) Disposition { return Ack() }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	const messages = 1000 // each try is one, and each look at the streams two dozen
+	eventually(t, "they have tried for a while", func() bool {
+		return b.nc.Stats().OutMsgs-before >= messages || time.Since(began) > 2*time.Second
+	})
+	if n, took := b.nc.Stats().OutMsgs-before, time.Since(began); took < 2*time.Second {
+		t.Errorf("%d messages in %v", n, took)
+	}
+	cancel()
+	consuming.Wait()
+}
