@@ -285,13 +285,16 @@ func (s *System) TakeActionRequest(ctx context.Context, subject string, r entrop
 }
 
 // TakeActionReport takes a report off a queue. A nil verdict without an error means
-// that nobody can be answered, and that the report is a dead letter now.
-func (s *System) TakeActionReport(ctx context.Context, subject, executor string, raw []byte) (*entropy.ActionVerdict, error) {
-	var e entropy.Event
-	if err := json.Unmarshal(raw, &e); err != nil {
-		return nil, s.deadLetter(ctx, subject, raw, entropy.Errorf(entropy.CodeInvalid, "the report is not an envelope: %v", err))
+// that nobody can be answered, and that the report is a dead letter now. e is raw, if
+// it was read already, else nil.
+func (s *System) TakeActionReport(ctx context.Context, subject, executor string, raw []byte, e *entropy.Event) (*entropy.ActionVerdict, error) {
+	if e == nil {
+		e = new(entropy.Event)
+		if err := json.Unmarshal(raw, e); err != nil {
+			return nil, s.deadLetter(ctx, subject, raw, entropy.Errorf(entropy.CodeInvalid, "the report is not an envelope: %v", err))
+		}
 	}
-	v, err := s.ReportAction(ctx, executor, e)
+	v, err := s.ReportAction(ctx, executor, *e)
 	switch {
 	case err == nil:
 		return &v, nil

@@ -407,15 +407,15 @@ func TestActionUnprocessable(t *testing.T) {
 					t.Errorf("%q: %v", raw, err)
 				}
 			}
-			if v, err := l.sys.TakeActionReport(ctx, "actions.result.e1", "e1", []byte("{")); v != nil || err != nil {
+			if v, err := l.sys.TakeActionReport(ctx, "actions.result.e1", "e1", []byte("{"), nil); v != nil || err != nil {
 				t.Errorf("%+v %v", v, err)
 			}
 			forged := `{"id":"r1","event_type":"action.succeeded","attrs":{"action_id":"a","attempt_id":"t","executor":"e2"}}`
-			if v, err := l.sys.TakeActionReport(ctx, "actions.result.e1", "e1", []byte(forged)); err != nil || v.Verdict != entropy.ReportRefused || v.Report != "r1" || v.AttemptID != "t" {
+			if v, err := l.sys.TakeActionReport(ctx, "actions.result.e1", "e1", []byte(forged), nil); err != nil || v.Verdict != entropy.ReportRefused || v.Report != "r1" || v.AttemptID != "t" {
 				t.Errorf("%+v %v", v, err)
 			}
 			unknown := `{"id":"r2","event_type":"action.started","attrs":{"action_id":"a","attempt_id":"t","executor":"e1"}}`
-			if v, err := l.sys.TakeActionReport(ctx, "actions.progress.e1", "e1", []byte(unknown)); err != nil || v.Verdict != entropy.ReportRefused {
+			if v, err := l.sys.TakeActionReport(ctx, "actions.progress.e1", "e1", []byte(unknown), nil); err != nil || v.Verdict != entropy.ReportRefused {
 				t.Errorf("%+v %v", v, err)
 			}
 		}

@@ -175,7 +175,7 @@ func TestParallelKeepsTheOrderOfAKey(t *testing.T) {
 	must(t, b.PublishBatch(t.Context(), batch))
 	var mu sync.Mutex
 	last, count := map[string]int{}, 0
-	key := func(m Message) string { return string(m.Data[:1]) }
+	key := func(m *Message) string { return string(m.Data[:1]) }
 	consumeAll(t, b, StreamRequested, controlName, func(_ context.Context, m Message) Disposition {
 		mu.Lock()
 		defer mu.Unlock()
@@ -183,10 +183,10 @@ func TestParallelKeepsTheOrderOfAKey(t *testing.T) {
 		if _, err := fmt.Sscanf(string(m.Data), "%d:%d", &k, &i); err != nil {
 			t.Error(err)
 		}
-		if i < last[key(m)] {
-			t.Errorf("%d came after %d", i, last[key(m)])
+		if i < last[key(&m)] {
+			t.Errorf("%d came after %d", i, last[key(&m)])
 		}
-		last[key(m)] = i
+		last[key(&m)] = i
 		count++
 		return Ack()
 	}, Parallel(4, key))
