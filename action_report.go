@@ -24,7 +24,7 @@ func ReadActionReport(executor string, e *Event) (typ string, r ActionReport, er
 			WithHint("put a large result where others can fetch it, and report the place")
 	}
 	if err := json.Unmarshal(e.Attrs, &r); err != nil {
-		return typ, r, Errorf(CodeInvalid, "attrs: %v", err)
+		return typ, r, Errorf(CodeInvalid, "attrs: %s", jsonProblem(err))
 	}
 	switch {
 	case r.ActionID == "" || r.AttemptID == "":

@@ -15,7 +15,11 @@ import (
 // spawnActions starts what actions need: the directory of their actors, and who
 // gives them their turns when there is anybody to issue orders to.
 func (s *System) spawnActions() (err error) {
-	cfg := &action.Config{Journal: s.cfg.Journal, Orders: s.cfg.Orders, Rule: s.commandPolicy, Now: s.clock.Now, Settled: s.clock.Settled,
+	may := s.cfg.MayExecute
+	if may == nil {
+		may = func(string, string) bool { return true }
+	}
+	cfg := &action.Config{Journal: s.cfg.Journal, Orders: s.cfg.Orders, MayExecute: may, Rule: s.commandPolicy, Now: s.clock.Now, Settled: s.clock.Settled,
 		Progress: func(id entropy.ActionID, p *entropy.ActionProgress) { s.progress.Store(id, p) }, Logger: s.cfg.Logger}
 	s.actions, err = es.SpawnShards(s.host, es.ShardsConfig{Kind: entropy.KindAction, Count: s.cfg.Shards, MaxResident: s.cfg.MaxResident,
 		New: func(id string) es.Actor { return action.New(cfg, entropy.ActionID(id)) }})

@@ -163,7 +163,7 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 	if err = c.openBus(ctx); err != nil {
 		return nil, err
 	}
-	c.system, err = actors.Start(ctx, actors.Config{Journal: journalPort{c.journal}, Orders: c.orders(), Store: c.store, Checkpoints: c.store, LeaseTTL: cfg.LeaseTTL,
+	c.system, err = actors.Start(ctx, actors.Config{Journal: journalPort{c.journal}, Orders: c.orders(), MayExecute: c.tokens.mayExecute, Store: c.store, Checkpoints: c.store, LeaseTTL: cfg.LeaseTTL,
 		Heartbeat: cfg.Heartbeat, Version: cfg.Version, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err

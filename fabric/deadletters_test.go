@@ -2,6 +2,7 @@ package fabric_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -36,7 +37,9 @@ func TestRubbishOnTheBus(t *testing.T) {
 		`{"id":"b4","event_type":"action.succeeded","attrs":{"command":"x"}}`:                                               "event_type",
 		`{"id":"b5","event_type":"action.requested","attrs":{"command":"x","args":"` + strings.Repeat("a", 300<<10) + `"}}`: "bytes",
 		`{"id":"b6","event_type":"action.requested","attrs":{"command":"x","ttl_sec":-1}}`:                                  "ttl_sec",
-		`[1,2]`: "envelope",
+		`[1,2]`: "it is a JSON array, not an object",
+		`{"id":"b7","event_type":"action.requested","attrs":{"command":"x","ttl_sec":"soon"}}`: "ttl_sec may not be a JSON string",
+		`{"id":"b8","ts":"yesterday","event_type":"action.requested","attrs":{"command":"x"}}`: "the time",
 	}
 	karma := dialPlain(t, c, "karma", token(t, c, entropy.TokenSpec{Role: entropy.RoleProducer, Name: "karma"}).Token)
 	for range 3 {
@@ -154,5 +157,104 @@ func TestStatusOfTheBus(t *testing.T) {
 	off, _ := runBusControl(t, fabric.ControlConfig{DataDir: t.TempDir(), Bus: fabric.BusConfig{Off: true}})
 	if st, err := off.Service().Status(t.Context()); err != nil || st.Bus != nil || len(st.Relays) != 1 {
 		t.Errorf("without a bus: %+v %v", st, err)
+	}
+}
+
+// hand is an executor by hand, with nothing but a socket.
+type hand struct {
+	*plain
+	name string
+	n    int
+}
+
+func newHand(t *testing.T, c *fabric.Control, name, command string) *hand {
+	h := &hand{plain: dialPlain(t, c, name, token(t, c, entropy.TokenSpec{Role: entropy.RoleExecutor, Name: name, Commands: []string{command}}).Token), name: name}
+	h.subscribe("actions.verdict." + name)
+	return h
+}
+
+// order pulls one.
+func (h *hand) order(command string) entropy.ActionOrder {
+	h.t.Helper()
+	inbox := "_INBOX_" + h.name + ".pull"
+	h.subscribe(inbox)
+	request := `{"batch":1,"expires":30000000000}`
+	h.send("PUB $JS.API.CONSUMER.MSG.NEXT.ACTIONS_ORDERS.exec-%s %s %d\r\n%s\r\n", command, inbox, len(request), request)
+	_, body, refused := h.next()
+	var e struct{ Attrs entropy.ActionOrder }
+	if err := json.Unmarshal([]byte(body), &e); err != nil || refused != "" {
+		h.t.Fatalf("no order: %s %s %v", refused, body, err)
+	}
+	return e.Attrs
+}
+
+// says reports, and returns the verdict, or what the server refuses.
+func (h *hand) says(o entropy.ActionOrder, subject, as, typ string) (verdict, message string) {
+	h.t.Helper()
+	h.n++
+	attrs, err := json.Marshal(entropy.ActionReport{ActionID: o.ActionID, AttemptID: o.AttemptID, Executor: as, Result: json.RawMessage(`{"by":"` + h.name + `"}`)})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.publish(subject, fmt.Sprintf(`{"id":"%s-%d","event_type":"action.%s","attrs":%s}`, h.name, h.n, typ, attrs))
+	_, body, refused := h.next()
+	var v entropy.ActionVerdict
+	if refused == "" {
+		if err := json.Unmarshal([]byte(body), &v); err != nil {
+			h.t.Fatalf("%q: %v", body, err)
+		}
+	}
+	return v.Verdict, v.Message + refused
+}
+
+// proves A-1, H-6, S-1: nobody ends another's action, whoever knows its ids: not an
+// executor of another command, before it is accepted nor after; not one that takes
+// another's name; not one of the same command once it is bound. None of it is recorded.
+func TestForgedReports(t *testing.T) {
+	c, _ := runBusControl(t, fabric.ControlConfig{DataDir: t.TempDir()})
+	honest, evil, peer := newHand(t, c, "honest", "work"), newHand(t, c, "evil", "other"), newHand(t, c, "peer", "work")
+	admin := entropy.WithPrincipal(t.Context(), entropy.Principal{Role: entropy.RoleAdmin, Name: "test"})
+	if _, err := c.Service().RequestAction(admin, entropy.ActionRequest{Envelope: []byte(`{"id":"a1","event_type":"action.requested","attrs":{"command":"work"}}`)}); err != nil {
+		t.Fatal(err)
+	}
+	o := honest.order("work")
+	forged := func(when string) {
+		t.Helper()
+		for _, try := range []struct{ subject, as, typ, says string }{
+			{"actions.result.evil", "evil", "succeeded", "not for the command"},
+			{"actions.progress.evil", "evil", "accepted", "not for the command"},
+			{"actions.result.evil", "honest", "succeeded", "evil reports as"},
+			{"actions.result.honest", "honest", "succeeded", "Permissions Violation"},
+		} {
+			if verdict, message := evil.says(o, try.subject, try.as, try.typ); verdict != entropy.ReportRefused && verdict != "" || !strings.Contains(message, try.says) {
+				t.Errorf("%s, %s of %s on %s: %q %q", when, try.typ, try.as, try.subject, verdict, message)
+			}
+		}
+	}
+	forged("before it is accepted")
+	for _, typ := range []string{"accepted", "started"} {
+		if verdict, message := honest.says(o, "actions.progress.honest", "honest", typ); verdict != entropy.ReportAccepted {
+			t.Fatalf("%s: %s %s", typ, verdict, message)
+		}
+	}
+	forged("while it runs")
+	if verdict, message := peer.says(o, "actions.result.peer", "peer", "succeeded"); verdict != entropy.ReportRefused {
+		t.Errorf("one of the same command: %s %s", verdict, message)
+	}
+	if verdict, message := honest.says(o, "actions.result.honest", "honest", "succeeded"); verdict != entropy.ReportAccepted {
+		t.Errorf("the honest one: %s %s", verdict, message)
+	}
+	forged("after its end")
+	a, err := c.Service().Action(admin, "a1")
+	if err != nil || a.State != entropy.ActionSucceeded || string(a.Result) != `{"by":"honest"}` || len(a.Attempts) != 1 || a.Attempts[0].Executor != "honest" {
+		t.Errorf("%+v %v", a, err)
+	}
+	for _, e := range journaled(t, c) {
+		if strings.Contains(string(e.Attrs), `"evil"`) && e.EntityID == "action:a1" {
+			t.Errorf("it is recorded: %s", e.Attrs)
+		}
+	}
+	if letters := openLetters(t, c); len(letters) != 0 {
+		t.Errorf("%d dead letters", len(letters))
 	}
 }

@@ -43,6 +43,9 @@ func (a *Actor) onReport(c *es.Context, m *Report) (entropy.ActionVerdict, error
 		if x == nil {
 			return nil, nil
 		}
+		if !a.cfg.MayExecute(m.Report.Executor, x.Spec.Command) {
+			return nil, entropy.Errorf(entropy.CodeForbidden, "the credential of %s is not for the command %s", m.Report.Executor, x.Spec.Command)
+		}
 		events, v, err = x.Report(m.Type, m.ID, m.Report, now)
 		return events, err
 	})
