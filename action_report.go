@@ -37,6 +37,9 @@ func ReadActionReport(executor string, e *Event) (typ string, r ActionReport, er
 		return typ, r, Errorf(CodeInvalid, "duration_ms and retry_after_ms must not be negative, and retry_after_ms at most %d", MaxTTL.Milliseconds())
 	}
 	r.Error, r.Message = cut(r.Error), cut(r.Message)
+	if r.Percent != nil {
+		*r.Percent = min(max(*r.Percent, 0), 100)
+	}
 	return typ, r, ValidateID("action id", string(r.ActionID))
 }
 

@@ -61,10 +61,6 @@ const day = 24 * time.Hour
 // more when it is full; what somebody does, the journal or an executor that waits
 // for its verdict, makes room for newer.
 func streamTable(sources []string) []stream {
-	in := []string{SubjectNormalized, SubjectNormalized + ".*"} // not below: that would be ours too
-	for _, s := range sources {
-		in = append(in, SubjectNormalized+"."+s+".>")
-	}
 	one := func(s string) []string { return []string{s} }
 	return []stream{
 		{name: StreamRequested, subjects: one(SubjectRequested), share: 15, age: 7 * day, window: 10 * time.Minute, synced: true, full: jetstream.DiscardNew},
@@ -75,8 +71,17 @@ func streamTable(sources []string) []stream {
 		{name: StreamResult, subjects: one(SubjectResult), share: 8, age: 30 * day, window: factWindow, synced: true, facts: true},
 		{name: StreamDeadLetters, subjects: one(SubjectDeadLetter), share: 8, age: 30 * day, window: 10 * time.Minute, synced: true, facts: true},
 		{name: StreamEvents, subjects: one(subjectEvents + ".>"), share: 20, age: 30 * day, window: factWindow, facts: true},
-		{name: StreamEventsIn, subjects: in, share: 10, age: 7 * day, window: 10 * time.Minute, synced: true, full: jetstream.DiscardNew},
+		{name: StreamEventsIn, subjects: sourceSubjects(sources), share: 10, age: 7 * day, window: 10 * time.Minute, synced: true, full: jetstream.DiscardNew},
 	}
+}
+
+// sourceSubjects are where events from outside come in.
+func sourceSubjects(sources []string) []string {
+	in := []string{SubjectNormalized, SubjectNormalized + ".*"} // not below: that would be ours too
+	for _, s := range sources {
+		in = append(in, SubjectNormalized+"."+s+".>")
+	}
+	return in
 }
 
 // factWindow is short, as remembering IDs costs memory at the rate of a rebuild: the

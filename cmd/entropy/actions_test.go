@@ -48,7 +48,7 @@ func TestActionCommands(t *testing.T) {
 		{"actions request notify --id a3 --ttl 1s --wait", exitJobFailed, "expired"},
 		{"actions request notify --id a4 --wait --wait-timeout 10ms", exitTimedOut, "is still requested"},
 		{"dlq ls", exitOK, "nobody took it within 1s"},
-		{"dlq ls", exitOK, "7 more from outside, for the ledger: entropy ledger dead ls"},
+		{"dlq ls", exitOK, "elsewhere: 7 from outside, for the ledger: entropy ledger dead ls"},
 		{"dlq show a3", exitOK, "entropy actions show a3"},
 		{"dlq replay a3 --reason again", exitOK, "act-"},
 		{"dlq drop a3", exitConflict, "was replayed"},

@@ -59,7 +59,7 @@ func (a *app) noteElsewhere(ctx context.Context, service entropy.Service, look f
 		return // it is by the way
 	}
 	if n, where := look(&s); n > 0 {
-		a.notef("there are %d more %s", n, where)
+		a.notef("elsewhere: %d %s", n, where)
 	}
 }
 
