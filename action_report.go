@@ -24,7 +24,7 @@ func ReadActionReport(executor string, e *Event) (typ string, r ActionReport, er
 			WithHint("put a large result where others can fetch it, and report the place")
 	}
 	if err := json.Unmarshal(e.Attrs, &r); err != nil {
-		return typ, r, Errorf(CodeInvalid, "attrs: %v", err)
+		return typ, r, Errorf(CodeInvalid, "attrs: %s", jsonProblem(err))
 	}
 	switch {
 	case r.ActionID == "" || r.AttemptID == "":
@@ -37,6 +37,9 @@ func ReadActionReport(executor string, e *Event) (typ string, r ActionReport, er
 		return typ, r, Errorf(CodeInvalid, "duration_ms and retry_after_ms must not be negative, and retry_after_ms at most %d", MaxTTL.Milliseconds())
 	}
 	r.Error, r.Message = cut(r.Error), cut(r.Message)
+	if r.Percent != nil {
+		*r.Percent = min(max(*r.Percent, 0), 100)
+	}
 	return typ, r, ValidateID("action id", string(r.ActionID))
 }
 

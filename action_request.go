@@ -79,13 +79,13 @@ func (r *ActionRequest) decode(now time.Time) (*Asked, error) {
 		q.StoredAt = at
 	}
 	if err := json.Unmarshal(r.Envelope, &q.Event); err != nil {
-		return nil, Errorf(CodeInvalid, "the request is not an envelope: %v", err).WithHint("docs/ACTIONS.md has an example")
+		return nil, Errorf(CodeInvalid, "the request is not an envelope: %s", jsonProblem(err)).WithHint("docs/ACTIONS.md has an example")
 	}
 	if len(q.Event.Attrs) == 0 {
 		return nil, Errorf(CodeInvalid, "the request has no attrs").WithHint(`it says what is to be done there, as in {"command": "restart_job"}`)
 	}
 	if err := json.Unmarshal(q.Event.Attrs, &q.Spec); err != nil {
-		return nil, Errorf(CodeInvalid, "attrs: %v", err)
+		return nil, Errorf(CodeInvalid, "attrs: %s", jsonProblem(err))
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, r.Envelope); err != nil {
@@ -169,11 +169,11 @@ func (q *Asked) digest() (string, error) {
 	d.UseNumber()
 	var attrs any
 	if err := d.Decode(&attrs); err != nil {
-		return "", Errorf(CodeInvalid, "attrs: %v", err)
+		return "", Errorf(CodeInvalid, "attrs: %s", jsonProblem(err))
 	}
 	b, err := json.Marshal(map[string]any{"entity_id": q.Event.EntityID, "tags": q.Event.Tags, "attrs": attrs})
 	if err != nil {
-		return "", Errorf(CodeInvalid, "attrs: %v", err)
+		return "", Errorf(CodeInvalid, "attrs: %s", jsonProblem(err))
 	}
 	h := sha256.Sum256(b)
 	return hex.EncodeToString(h[:]), nil
@@ -239,4 +239,19 @@ func reworded(envelope json.RawMessage, fields map[string]any) (json.RawMessage,
 func derivedActionID(why, of string) ActionID {
 	h := sha256.Sum256([]byte(why + "\x00" + of))
 	return ActionID("act-" + hex.EncodeToString(h[:16]))
+}
+
+// jsonProblem says in words of JSON what was wrong with a text, where the library
+// speaks of Go.
+func jsonProblem(err error) string {
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if e.Field == "" {
+			return "it is a JSON " + e.Value + ", not an object"
+		}
+		return cut(e.Field) + " may not be a JSON " + cut(e.Value)
+	}
+	if e, ok := errors.AsType[*time.ParseError](err); ok {
+		return "the time " + cut(e.Value) + " is not as in 2025-08-10T16:42:00Z"
+	}
+	return err.Error()
 }

@@ -62,6 +62,9 @@ const (
 	DeadLetterGone  DeadLetterState = "dropped"
 )
 
+// requestedSubject is where requests come in from the bus.
+const requestedSubject = "actions.requested"
+
 // Unprocessable is the reason of a dead letter that is no action.
 const Unprocessable = "unprocessable"
 
@@ -137,6 +140,10 @@ func (d *DeadLetter) one(typ string, at deadLetterAttrs, now time.Time) ([]Event
 // when the message was cut.
 func (d *DeadLetter) ReplayRequest(a *Action) (ActionRequest, error) {
 	if a == nil {
+		if d.Subject != requestedSubject {
+			return ActionRequest{}, Errorf(CodeInvalid, "the message came in on %s: it asks for no action", d.Subject).
+				WithHint("whoever sent it may send it again; entropy dlq drop %s forgets it", d.ID)
+		}
 		if d.Size > len(d.Raw) {
 			return ActionRequest{}, Errorf(CodeInvalid, "only the first %d of the message's %d bytes were kept", len(d.Raw), d.Size).WithHint("send it again yourself")
 		}

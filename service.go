@@ -248,6 +248,14 @@ type Status struct {
 	// schedule, delay or deadline acts (H-12).
 	ClockUnsettled bool `json:"clock_unsettled"`
 
+	// DeadLetters are the open ones of actions and of messages for them; DeadItems
+	// what came from outside for the ledger and was not understood.
+	DeadLetters int64 `json:"dead_letters"`
+	DeadItems   int64 `json:"dead_items"`
+
+	Bus    *BusStatus    `json:"bus"`    // nil: there is none
+	Relays []RelayStatus `json:"relays"` // of the journal, one for each sink
+
 	Alarms   []string           `json:"alarms"`
 	Counters map[string]float64 `json:"counters"` // since start: lost, retried, replayed, refused …
 }

@@ -16,7 +16,11 @@ import (
 // spawnActions starts what actions need: the directory of their actors, and who
 // gives them their turns when there is anybody to issue orders to.
 func (s *System) spawnActions() (err error) {
-	cfg := &action.Config{Journal: s.cfg.Journal, Orders: s.cfg.Orders, Rule: s.commandPolicy, Now: s.clock.Now, Settled: s.clock.Settled,
+	may := s.cfg.MayExecute
+	if may == nil {
+		may = func(string, string) bool { return true }
+	}
+	cfg := &action.Config{Journal: s.cfg.Journal, Orders: s.cfg.Orders, MayExecute: may, Rule: s.commandPolicy, Now: s.clock.Now, Settled: s.clock.Settled,
 		Progress: func(id entropy.ActionID, p *entropy.ActionProgress) { s.progress.Store(id, p) }, Logger: s.cfg.Logger}
 	s.actions, err = es.SpawnShards(s.host, es.ShardsConfig{Kind: entropy.KindAction, Count: s.cfg.Shards, MaxResident: s.cfg.MaxResident,
 		New: func(id string) es.Actor { return action.New(cfg, entropy.ActionID(id)) }})
@@ -24,7 +28,7 @@ func (s *System) spawnActions() (err error) {
 		return err
 	}
 	s.turns, err = s.host.Spawn("action-turns", func() es.Actor {
-		return action.NewDispatcher(action.DispatcherConfig{Load: s.eachOpenAction, Rule: s.commandPolicy, Now: s.clock.Now, Logger: s.cfg.Logger,
+		return action.NewDispatcher(action.DispatcherConfig{Load: s.eachOpenAction, Recent: s.recentActions, Rule: s.commandPolicy, Now: s.clock.Now, Logger: s.cfg.Logger,
 			Turn: func(id entropy.ActionID) { s.actions.Tell(string(id), action.Turn{}) }})
 	})
 	return err
@@ -36,6 +40,8 @@ func (s *System) commandPolicy(name string) entropy.CommandPolicy {
 
 // openStates are those of actions that have not ended.
 var openStates = []entropy.ActionState{entropy.ActionRequested, entropy.ActionAwaiting, entropy.ActionAccepted, entropy.ActionStarted, entropy.ActionRetrying}
+
+var endStates = []entropy.ActionState{entropy.ActionSucceeded, entropy.ActionFailed, entropy.ActionCanceled}
 
 // eachOpenAction calls f with every action that has not ended, the oldest first.
 func (s *System) eachOpenAction(f func(*entropy.Action)) error {
@@ -59,6 +65,15 @@ func (s *System) eachOpenAction(f func(*entropy.Action)) error {
 	}
 	return nil
 }
+
+// recentActions returns the newest actions of a command that have ended.
+func (s *System) recentActions(command string) ([]*entropy.Action, error) {
+	page, err := s.cfg.Journal.Actions(context.Background(), entropy.ActionFilter{Command: command, States: endStates, Limit: recalled})
+	return page.Actions, err
+}
+
+// recalled is how many actions of a command are looked at to find out how it stands.
+const recalled = 200
 
 // reviveActions arms the timers of the actions that had not ended when the control
 // plane stopped, and has orders that nobody has accepted issued again.
@@ -275,13 +290,16 @@ func (s *System) TakeActionRequest(ctx context.Context, subject string, r entrop
 }
 
 // TakeActionReport takes a report off a queue. A nil verdict without an error means
-// that nobody can be answered, and that the report is a dead letter now.
-func (s *System) TakeActionReport(ctx context.Context, subject, executor string, raw []byte) (*entropy.ActionVerdict, error) {
-	var e entropy.Event
-	if err := json.Unmarshal(raw, &e); err != nil {
-		return nil, s.deadLetter(ctx, subject, raw, entropy.Errorf(entropy.CodeInvalid, "the report is not an envelope: %v", err))
+// that nobody can be answered, and that the report is a dead letter now. e is raw, if
+// it was read already, else nil.
+func (s *System) TakeActionReport(ctx context.Context, subject, executor string, raw []byte, e *entropy.Event) (*entropy.ActionVerdict, error) {
+	if e == nil {
+		e = new(entropy.Event)
+		if err := json.Unmarshal(raw, e); err != nil {
+			return nil, s.deadLetter(ctx, subject, raw, entropy.Errorf(entropy.CodeInvalid, "the report is not an envelope: %v", err))
+		}
 	}
-	v, err := s.ReportAction(ctx, executor, e)
+	v, err := s.ReportAction(ctx, executor, *e)
 	switch {
 	case err == nil:
 		return &v, nil

@@ -64,11 +64,7 @@ func envelopeOf(id, attrs, rest string) entropy.ActionRequest {
 // are of these actions, by ID.
 func (l *lab) taken(want string) []entropy.ActionOrder {
 	l.t.Helper()
-	synctest.Wait()
-	l.desk.mu.Lock()
-	orders := l.desk.orders
-	l.desk.orders = nil
-	l.desk.mu.Unlock()
+	orders := l.takenAny()
 	slices.SortFunc(orders, func(a, b entropy.ActionOrder) int { return strings.Compare(string(a.ActionID), string(b.ActionID)) })
 	var got []string
 	for _, o := range orders {
@@ -77,6 +73,16 @@ func (l *lab) taken(want string) []entropy.ActionOrder {
 	if strings.Join(got, " ") != want {
 		l.t.Fatalf("orders of %v, want %s", got, want)
 	}
+	return orders
+}
+
+// takenAny returns the orders that came in since the last call.
+func (l *lab) takenAny() []entropy.ActionOrder {
+	synctest.Wait()
+	l.desk.mu.Lock()
+	defer l.desk.mu.Unlock()
+	orders := l.desk.orders
+	l.desk.orders = nil
 	return orders
 }
 
@@ -265,6 +271,63 @@ func TestActionRateAndCircuit(t *testing.T) {
 	})
 }
 
+// proves A-7, A-4: a restart of the control plane neither closes a circuit that is
+// broken, nor lets orders out faster, nor lets a second probe follow the first.
+func TestActionCircuitOverRestart(t *testing.T) {
+	inOffice(t, func(l *lab) {
+		l.setPolicy(func(p *entropy.Policy) {
+			p.Commands = map[string]entropy.CommandPolicy{"c": {Rate: 0.1, Burst: 2, BreakAfter: 2, BreakFor: entropy.Duration(20 * time.Minute)}}
+		})
+		for _, id := range []string{"a1", "a2", "a3"} {
+			l.asks(id, `,"ttl_sec":7200`, "")
+		}
+		first := l.taken("a1 a2")
+		for _, o := range first {
+			l.says(o, "accepted", "e1", entropy.ReportAccepted)
+			l.says(o, "started", "e1", entropy.ReportAccepted)
+		}
+		l.crash()
+		l.pass(time.Second)
+		l.taken("") // two orders at once were all
+		l.pass(9500 * time.Millisecond)
+		third := l.taken("a3")
+		l.says(first[0], "failed", "e1", entropy.ReportAccepted)
+		l.says(third[0], "failed", "e1", entropy.ReportAccepted) // broken for 20 minutes
+		l.asks("b1", `,"ttl_sec":7200`, "")
+		l.asks("b2", `,"ttl_sec":7200`, "")
+		for range 3 {
+			l.pass(5 * time.Minute)
+			l.crash()
+			l.pass(time.Minute)
+			l.taken("")
+		}
+		l.pass(3 * time.Minute)
+		probe := l.taken("b1")
+		l.says(probe[0], "accepted", "e1", entropy.ReportAccepted)
+		l.says(probe[0], "started", "e1", entropy.ReportAccepted)
+		l.crash()
+		l.pass(10 * time.Minute)
+		l.taken("") // its outcome decides
+		l.says(probe[0], "failed", "e1", entropy.ReportAccepted)
+		l.crash()
+		l.pass(19 * time.Minute)
+		l.taken("") // it has rested once more
+		l.pass(2 * time.Minute)
+		l.says(l.taken("b2")[0], "succeeded", "e1", entropy.ReportAccepted)
+		l.crash()
+		l.asks("d1", "", "")
+		l.pass(11 * time.Second)
+		l.taken("d1") // whole again
+		l.asks("d2", "", "")
+		l.asks("d3", "", "")
+		l.asks("d4", "", "")
+		l.pass(time.Second)
+		if n := len(l.takenAny()); n > 2 {
+			t.Errorf("%d at once, 2 are allowed", n)
+		}
+	})
+}
+
 // proves A-4: an order that cannot be handed over is tried again; a turn that the
 // journal cannot take comes again; nothing is done twice
 func TestActionHandOverFails(t *testing.T) {
@@ -344,15 +407,15 @@ func TestActionUnprocessable(t *testing.T) {
 					t.Errorf("%q: %v", raw, err)
 				}
 			}
-			if v, err := l.sys.TakeActionReport(ctx, "actions.result.e1", "e1", []byte("{")); v != nil || err != nil {
+			if v, err := l.sys.TakeActionReport(ctx, "actions.result.e1", "e1", []byte("{"), nil); v != nil || err != nil {
 				t.Errorf("%+v %v", v, err)
 			}
 			forged := `{"id":"r1","event_type":"action.succeeded","attrs":{"action_id":"a","attempt_id":"t","executor":"e2"}}`
-			if v, err := l.sys.TakeActionReport(ctx, "actions.result.e1", "e1", []byte(forged)); err != nil || v.Verdict != entropy.ReportRefused || v.Report != "r1" || v.AttemptID != "t" {
+			if v, err := l.sys.TakeActionReport(ctx, "actions.result.e1", "e1", []byte(forged), nil); err != nil || v.Verdict != entropy.ReportRefused || v.Report != "r1" || v.AttemptID != "t" {
 				t.Errorf("%+v %v", v, err)
 			}
 			unknown := `{"id":"r2","event_type":"action.started","attrs":{"action_id":"a","attempt_id":"t","executor":"e1"}}`
-			if v, err := l.sys.TakeActionReport(ctx, "actions.progress.e1", "e1", []byte(unknown)); err != nil || v.Verdict != entropy.ReportRefused {
+			if v, err := l.sys.TakeActionReport(ctx, "actions.progress.e1", "e1", []byte(unknown), nil); err != nil || v.Verdict != entropy.ReportRefused {
 				t.Errorf("%+v %v", v, err)
 			}
 		}

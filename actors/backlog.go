@@ -16,6 +16,7 @@ const maxUnprocessable = 10_000
 type backlog struct {
 	actions atomic.Int64 // that have not ended
 	letters atomic.Int64 // messages that could not be understood, open
+	dead    atomic.Int64 // dead letters, open: those messages, and actions that failed
 }
 
 func (b *backlog) action(before, a *entropy.Action) {
@@ -28,12 +29,13 @@ func (b *backlog) action(before, a *entropy.Action) {
 }
 
 func (b *backlog) letter(d *entropy.DeadLetter) {
-	switch {
-	case d.Reason != entropy.Unprocessable:
-	case d.State == entropy.DeadLetterOpen:
-		b.letters.Add(1)
-	default:
-		b.letters.Add(-1) // it was open: it changes once
+	n := int64(-1) // it was open: it changes once
+	if d.State == entropy.DeadLetterOpen {
+		n = 1
+	}
+	b.dead.Add(n)
+	if d.Reason == entropy.Unprocessable {
+		b.letters.Add(n)
 	}
 }
 

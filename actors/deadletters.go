@@ -38,6 +38,16 @@ func (s *System) deadLetter(ctx context.Context, subject string, raw []byte, why
 	return err
 }
 
+// TakeDeadLetter records a message that whoever carries it has given up: it made its
+// handler fail again and again. The same message is recorded once, however often this
+// is called. CodeOverloaded when there are too many; it may then be tried again.
+func (s *System) TakeDeadLetter(ctx context.Context, subject string, raw []byte, reason string) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	return s.deadLetter(ctx, subject, raw, entropy.Errorf(entropy.CodeInternal, "%s", reason))
+}
+
 // errEnough ends a walk over dead letters.
 var errEnough = errors.New("enough")
 

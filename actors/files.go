@@ -165,7 +165,7 @@ func (s *System) Status(ctx context.Context) (entropy.Status, error) {
 	p := s.cfg.Journal.Position()
 	st := entropy.Status{Version: s.cfg.Version, ClusterID: s.cfg.Journal.ClusterID(), Epoch: p.Epoch, Seq: p.Seq,
 		StartedAt: s.started.UTC(), Jobs: make(map[entropy.State]int64), Workers: make(map[string]int),
-		ReadOnly: s.cfg.Journal.ReadOnly(), ClockUnsettled: !s.clock.Settled(), Alarms: []string{}, Counters: make(map[string]float64)}
+		ReadOnly: s.cfg.Journal.ReadOnly(), ClockUnsettled: !s.clock.Settled(), DeadLetters: s.backlog.dead.Load(), Relays: []entropy.RelayStatus{}, Alarms: []string{}, Counters: make(map[string]float64)}
 	for _, state := range entropy.States {
 		st.Jobs[state] = 0
 	}

@@ -103,6 +103,9 @@ type Config struct {
 	// Orders issues the orders of actions to executors. Nil means that there are no
 	// executors: actions wait until they expire.
 	Orders action.Orders
+	// MayExecute reports whether an executor may report on actions of a command: it is
+	// called with the name of the credential. Nil: who reports may. It must not block.
+	MayExecute func(executor, command string) bool
 
 	// MaxActions is how many actions may be asked for that have not ended; more are
 	// CodeOverloaded, so that they wait where they come from. 0 means 100,000.

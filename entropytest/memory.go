@@ -393,7 +393,7 @@ func (m *Memory) Status(ctx context.Context) (entropy.Status, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := entropy.Status{Version: "memory", ClusterID: "memory", Epoch: memoryEpoch, Seq: uint64(len(m.events)), StartedAt: m.started,
-		Jobs: map[entropy.State]int64{}, Workers: map[string]int{}, Alarms: []string{}, Counters: map[string]float64{}}
+		Jobs: map[entropy.State]int64{}, Workers: map[string]int{}, Relays: []entropy.RelayStatus{}, Alarms: []string{}, Counters: map[string]float64{}}
 	for _, j := range m.jobs {
 		s.Jobs[j.State]++
 	}

@@ -88,15 +88,19 @@ func (c *Control) runActions(ctx context.Context) {
 	working.Go(func() { c.execute(ctx) })
 }
 
-// reportKey keeps the reports of one action in order.
-func reportKey(m bus.Message) string {
-	var e struct {
-		Attrs struct {
-			ActionID string `json:"action_id"`
-		} `json:"attrs"`
+// reportKey keeps the reports of one action in order. It notes the envelope, if it is
+// one, so that it is read once.
+func reportKey(m *bus.Message) string {
+	e := new(entropy.Event)
+	if json.Unmarshal(m.Data, e) != nil {
+		return "" // what is no report has no order
 	}
-	_ = json.Unmarshal(m.Data, &e) // what is no report has no order
-	return e.Attrs.ActionID
+	m.Note = e
+	var attrs struct {
+		ActionID string `json:"action_id"`
+	}
+	_ = json.Unmarshal(e.Attrs, &attrs)
+	return attrs.ActionID
 }
 
 // takeRequest records what a producer asks for.
@@ -108,10 +112,20 @@ func (c *Control) takeRequest(ctx context.Context, m bus.Message) bus.Dispositio
 	return bus.Ack()
 }
 
+// bury has the journal keep what the bus gives up, beside the other dead letters.
+func (c *Control) bury(ctx context.Context, d bus.DeadLetter) error {
+	s := c.running.Load()
+	if s == nil {
+		return entropy.Errorf(entropy.CodeUnavailable, "the control plane is starting")
+	}
+	return s.TakeDeadLetter(ctx, d.Subject, d.Data, d.Reason)
+}
+
 // takeReport judges what an executor says, and answers it.
 func (c *Control) takeReport(ctx context.Context, m bus.Message) bus.Disposition {
 	executor := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
-	v, err := c.system.TakeActionReport(ctx, m.Subject, executor, m.Data)
+	read, _ := m.Note.(*entropy.Event)
+	v, err := c.system.TakeActionReport(ctx, m.Subject, executor, m.Data, read)
 	if err != nil {
 		return bus.Later(0)
 	}

@@ -240,12 +240,14 @@ func TestUsersOfTheBus(t *testing.T) {
 	mailer := token(t, c, entropy.TokenSpec{Role: entropy.RoleExecutor, Name: "mailer", Commands: []string{"notify"}})
 	token(t, c, entropy.TokenSpec{Role: entropy.RoleExecutor, Name: "other", Commands: []string{"run"}})
 	karma := token(t, c, entropy.TokenSpec{Role: entropy.RoleProducer, Name: "karma"})
+	plc := token(t, c, entropy.TokenSpec{Role: entropy.RoleSource, Name: "plc"})
 	for name, try := range map[string]struct{ user, password, subject string }{
 		"a result of another":      {"mailer", mailer.Token, "actions.result.other"},
 		"a fact":                   {"mailer", mailer.Token, "actions.result"},
 		"an order":                 {"karma", karma.Token, "actions.requested.run"},
 		"a verdict":                {"mailer", mailer.Token, "actions.verdict.mailer"},
 		"an event of the fabric":   {"karma", karma.Token, "events.normalized.entropy.job"},
+		"deeper than is stored":    {"plc", plc.Token, "events.normalized.a.b"},
 		"the password of another":  {"other", mailer.Token, ""},
 		"a name that nobody has":   {"nobody", mailer.Token, ""},
 		"the control plane's name": {"control", mailer.Token, ""},

@@ -31,6 +31,9 @@ type BusConfig struct {
 	// URL names an external NATS server with JetStream, or several, comma separated,
 	// instead of the embedded one. It need not be there when the control plane starts.
 	URL string
+	// Sources are the tokens below which outside sources publish events of more than
+	// one token: "plc" lets them publish on events.normalized.plc.>.
+	Sources []string
 	// CredsFile or NKeySeedFile hold the credential for it, CAFile the authority, as
 	// PEM, that vouches for it; "" means the host's.
 	CredsFile, NKeySeedFile, CAFile string
@@ -56,8 +59,8 @@ func (c *Control) openBus(ctx context.Context) error {
 	}
 	cfg := bus.Config{
 		Name: c.journal.ClusterID(), Dir: c.dir.Join(busDir), Listen: b.Listen, TLS: c.serverTLS, Insecure: c.cfg.Insecure, Users: c.tokens, MaxStore: b.MaxStore,
-		URL: b.URL, CredsFile: b.CredsFile, NKeySeedFile: b.NKeySeedFile, Patient: true, Logger: c.cfg.Logger,
-		Rebuild: c.reissue,
+		URL: b.URL, CredsFile: b.CredsFile, NKeySeedFile: b.NKeySeedFile, Patient: true, Sources: b.Sources, Logger: c.cfg.Logger,
+		Rebuild: c.reissue, DeadLetter: c.bury,
 	}
 	var err error
 	if b.CAFile != "" {
@@ -87,9 +90,13 @@ func (c *Control) ensureCommands(ctx context.Context, commands []string) {
 // first on a machine that has too much to do.
 const relayMayLag = time.Minute
 
+// relayGathers is how often sinks are written to at most under a steady flow: each
+// delivery costs flushes of the disk that whoever waits for the journal needs.
+const relayGathers = 20 * time.Millisecond
+
 // addRelay makes a relay of the journal to a sink; runRelays runs it.
 func (c *Control) addRelay(name string, sink outbox.Sink) error {
-	relay, err := outbox.New(outbox.Config{Name: name, Source: c.journal, Sink: sink, Cursor: c.dir.Join(cursorDir, name), GiveWay: relayMayLag, Logger: c.cfg.Logger})
+	relay, err := outbox.New(outbox.Config{Name: name, Source: c.journal, Sink: sink, Cursor: c.dir.Join(cursorDir, name), GiveWay: relayMayLag, Gather: relayGathers, Logger: c.cfg.Logger})
 	if err != nil {
 		return err
 	}
@@ -145,6 +152,9 @@ func readRoots(path string) (*x509.CertPool, error) {
 
 // Validate reports what is wrong with the settings as they are written.
 func (b *BusConfig) Validate() error {
+	if b.Off && len(b.Sources) > 0 {
+		return entropy.Errorf(entropy.CodeInvalid, "there is no bus for the sources %v", b.Sources).WithHint("leave out --no-bus or --nats-source")
+	}
 	embedded := b.Listen != "" || b.MaxStore != 0
 	external := b.URL != "" || b.CredsFile != "" || b.NKeySeedFile != "" || b.CAFile != ""
 	switch {

@@ -177,7 +177,7 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 	if err = c.openBus(ctx); err != nil {
 		return nil, err
 	}
-	c.system, err = actors.Start(ctx, actors.Config{Journal: journalPort{c.journal}, Orders: c.orders(), Store: c.store, Checkpoints: c.store, LeaseTTL: cfg.LeaseTTL,
+	c.system, err = actors.Start(ctx, actors.Config{Journal: journalPort{c.journal}, Orders: c.orders(), MayExecute: c.tokens.mayExecute, Store: c.store, Checkpoints: c.store, LeaseTTL: cfg.LeaseTTL,
 		Heartbeat: cfg.Heartbeat, Version: cfg.Version, Logger: cfg.Logger, Alarms: c.alarms})
 	if err != nil {
 		return nil, err
@@ -227,7 +227,7 @@ func (c *Control) openServer() (err error) {
 	if err != nil {
 		return err
 	}
-	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Analytics: analytics{c}, Entropy: c.Entropy(), Rules: c.Rules(), Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
+	c.server, err = api.New(api.Config{Service: c.Service(), Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Analytics: analytics{c}, Entropy: c.Entropy(), Rules: c.Rules(), Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
 		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger,
 		Epoch: c.journal.Epoch(), Superseded: c.superseded})
 	return err
@@ -388,7 +388,7 @@ func (c *Control) URL() string {
 }
 
 // Service returns the fabric without HTTP, for the program that embeds it.
-func (c *Control) Service() entropy.Service { return c.system }
+func (c *Control) Service() entropy.Service { return service{c.system, c} }
 
 // DataDir returns the data directory.
 func (c *Control) DataDir() string { return c.cfg.DataDir }

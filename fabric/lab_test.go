@@ -22,6 +22,7 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/worker"
+	"github.com/entropy-fabric/entropy/cluster/bus/bustest"
 	"github.com/entropy-fabric/entropy/fabric"
 )
 
@@ -29,6 +30,7 @@ import (
 const roleEnv = "ENTROPY_TEST_ROLE"
 
 func TestMain(m *testing.M) {
+	bustest.Main()
 	if len(os.Args) > 1 && os.Args[1] == "supervisor" {
 		os.Exit(fabric.SupervisorMain(os.Args[2:]))
 	}

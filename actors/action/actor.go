@@ -13,7 +13,9 @@ import (
 type Config struct {
 	Journal Journal
 	Orders  Orders // nil: nothing is issued
-	Rule    func(command string) entropy.CommandPolicy
+	// MayExecute reports whether an executor may report on actions of a command.
+	MayExecute func(executor, command string) bool
+	Rule       func(command string) entropy.CommandPolicy
 	// Progress is told how far an executor has come. It must not block.
 	Progress func(id entropy.ActionID, p *entropy.ActionProgress)
 	Now      func() time.Time

@@ -12,7 +12,10 @@ import (
 // DispatcherConfig configures a [Dispatcher]. Every field is required.
 type DispatcherConfig struct {
 	// Load calls f with every action that has not ended, the oldest first.
-	Load   func(f func(*entropy.Action)) error
+	Load func(f func(*entropy.Action)) error
+	// Recent returns actions of a command that have ended, the newest at least: from
+	// them follow how its circuit is and how many orders it may have at once.
+	Recent func(command string) ([]*entropy.Action, error)
 	Rule   func(command string) entropy.CommandPolicy
 	Turn   func(entropy.ActionID) // tells the action's actor that it may be issued
 	Now    func() time.Time
@@ -63,11 +66,32 @@ func (d *Dispatcher) load() {
 	line := NewLine(d.cfg.Rule)
 	given := make(map[entropy.ActionID]time.Time)
 	now := d.cfg.Now()
-	if err := d.cfg.Load(func(a *entropy.Action) { line.Follow(a, now) }); err != nil {
+	open := make(map[string][]*entropy.Action)
+	err := d.cfg.Load(func(a *entropy.Action) {
+		line.Follow(a, now)
+		open[a.Spec.Command] = append(open[a.Spec.Command], a)
+	})
+	if err != nil {
 		d.cfg.Logger.Error("load the actions that wait", "error", err)
 		return
 	}
+	for command, actions := range open {
+		d.recall(line, command, actions)
+	}
 	d.line, d.given = line, given
+}
+
+// recall has the line find out how a command stands; open are its actions that have
+// not ended.
+func (d *Dispatcher) recall(line *Line, command string, open []*entropy.Action) {
+	if rule := d.cfg.Rule(command); rule.BreakAfter == 0 && rule.Rate == 0 {
+		return
+	}
+	recent, err := d.cfg.Recent(command)
+	if err != nil {
+		d.cfg.Logger.Warn("a command begins with a closed circuit", "command", command, "error", err)
+	}
+	line.Recall(command, append(open, recent...), d.cfg.Now())
 }
 
 func (d *Dispatcher) follow(actions []*entropy.Action) {
@@ -78,6 +102,9 @@ func (d *Dispatcher) follow(actions []*entropy.Action) {
 	for _, a := range actions {
 		if a.Live() != nil || a.State.Terminal() {
 			delete(d.given, a.ID)
+		}
+		if !a.State.Terminal() && !d.line.Knows(a.Spec.Command) {
+			d.recall(d.line, a.Spec.Command, nil)
 		}
 		d.line.Follow(a, now)
 	}

@@ -2,6 +2,7 @@ package action
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -41,6 +42,9 @@ func (a *Actor) onReport(c *es.Context, m *Report) (entropy.ActionVerdict, error
 	_, err := a.execute(c, nil, func(x *entropy.Action, now time.Time) (events []entropy.Event, err error) {
 		if x == nil {
 			return nil, nil
+		}
+		if !a.cfg.MayExecute(m.Report.Executor, x.Spec.Command) {
+			return nil, entropy.Errorf(entropy.CodeForbidden, "the credential of %s is not for the command %s", m.Report.Executor, x.Spec.Command)
 		}
 		events, v, err = x.Report(m.Type, m.ID, m.Report, now)
 		return events, err
@@ -103,7 +107,11 @@ func (a *Actor) onSent(c *es.Context, m *sent) {
 		a.tries = 0
 	} else {
 		wait = min(issueAgain<<min(a.tries-1, 10), issueMost)
-		a.cfg.Logger.Warn("an order could not be handed over", "action", a.id, "attempt", m.attempt, "error", m.err)
+		level := slog.LevelWarn
+		if a.tries > 1 { // it was said
+			level = slog.LevelDebug
+		}
+		a.cfg.Logger.Log(context.Background(), level, "an order could not be handed over", "action", a.id, "attempt", m.attempt, "error", m.err)
 	}
 	if l := a.live(); l != nil && l.ID == m.attempt && l.Executor == "" {
 		c.After(wait, resend{m.attempt})

@@ -119,14 +119,7 @@ func (l *Line) judge(e *entry, a *entropy.Action, now time.Time) {
 	if probe {
 		c.probe = ""
 	}
-	switch a.Attempts[n-1].Outcome {
-	case entropy.AttemptSucceeded:
-		c.failed, c.broken = 0, time.Time{}
-	case entropy.AttemptFailed, entropy.AttemptLost:
-		if c.failed++; rule.BreakAfter > 0 && (c.failed >= rule.BreakAfter || probe) {
-			c.broken = now.Add(rule.BreakForOrDefault())
-		}
-	}
+	c.judge(&rule, a.Attempts[n-1].Outcome, probe, now)
 }
 
 func (l *Line) command(name string) *command {
@@ -282,20 +275,24 @@ func (c *command) heldUntil(rule *entropy.CommandPolicy, now time.Time) time.Tim
 	case now.Before(c.broken):
 		return c.broken
 	}
-	if rule.Rate == 0 {
-		c.tokens, c.at = 1, now
-		return now
-	}
-	full := float64(rule.BurstOrDefault())
-	if c.at.IsZero() {
-		c.tokens = full
-	} else {
-		c.tokens = min(full, c.tokens+max(now.Sub(c.at).Seconds(), 0)*rule.Rate)
-	}
-	if c.at = now; c.tokens < 1 {
+	if c.fill(rule, now); c.tokens < 1 {
 		return now.Add(time.Duration((1-c.tokens)/rule.Rate*float64(time.Second)) + time.Millisecond)
 	}
 	return now
+}
+
+// fill gives the command the tokens that have come since it was looked at last.
+func (c *command) fill(rule *entropy.CommandPolicy, now time.Time) {
+	full := float64(rule.BurstOrDefault())
+	switch {
+	case rule.Rate == 0:
+		c.tokens = 1
+	case c.at.IsZero():
+		c.tokens = full
+	default:
+		c.tokens = min(full, c.tokens+max(now.Sub(c.at).Seconds(), 0)*rule.Rate)
+	}
+	c.at = now
 }
 
 // readyHeap has the most urgent on top, the oldest of them first.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/entropy-fabric/entropy"
 )
@@ -53,7 +54,7 @@ type route struct {
 
 // routes is the whole API.
 func (s *Server) routes() []route {
-	return append(s.serviceRoutes(), s.workerRoutes()...)
+	return slices.Concat(s.serviceRoutes(), s.eventRoutes(), s.workerRoutes())
 }
 
 func (s *Server) serviceRoutes() []route {
@@ -102,6 +103,20 @@ func (s *Server) serviceRoutes() []route {
 		{"POST", "/v1/tokens", admin, quick, s.createToken},
 		{"GET", "/v1/tokens", admin, quick, s.listTokens},
 		{"POST", "/v1/tokens/{id}/revoke", admin, quick, s.revokeToken},
+		{"POST", "/v1/tokens/{id}/rotate", admin, quick, s.rotateToken},
+		{"GET", "/v1/pairings", admin, quick, s.listPairings},
+		{"POST", "/v1/pairings/confirm", admin, quick, s.confirmPairing},
+		{"GET", "/v1/status", admin, quick, s.status},
+		{"GET", "/metrics", metrics, quick, s.metrics},
+		{"GET", "/healthz", public, quick, s.healthz},
+		{"GET", "/readyz", public, quick, s.readyz},
+		{"GET", "/v1/openapi.yaml", public, quick, s.openapi},
+	}
+}
+
+// eventRoutes are about events from outside, and what is made of all events.
+func (s *Server) eventRoutes() []route {
+	return []route{
 		{"POST", "/v1/ingest", admin, quick, s.postIngest},
 		{"GET", "/v1/ledger", admin, quick, s.getLedger},
 		{"GET", "/v1/entropy", admin, quick, s.getEntropy},
@@ -117,14 +132,6 @@ func (s *Server) serviceRoutes() []route {
 		{"GET", "/v1/ingest/dead", admin, quick, s.listDeadItems},
 		{"POST", "/v1/ingest/dead/{id}/replay", admin, quick, s.replayDeadItem},
 		{"DELETE", "/v1/ingest/dead/{id}", admin, quick, s.dropDeadItem},
-		{"POST", "/v1/tokens/{id}/rotate", admin, quick, s.rotateToken},
-		{"GET", "/v1/pairings", admin, quick, s.listPairings},
-		{"POST", "/v1/pairings/confirm", admin, quick, s.confirmPairing},
-		{"GET", "/v1/status", admin, quick, s.status},
-		{"GET", "/metrics", metrics, quick, s.metrics},
-		{"GET", "/healthz", public, quick, s.healthz},
-		{"GET", "/readyz", public, quick, s.readyz},
-		{"GET", "/v1/openapi.yaml", public, quick, s.openapi},
 	}
 }
 

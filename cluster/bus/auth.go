@@ -24,6 +24,7 @@ func HashPassword(password string) string {
 type authenticator struct {
 	users      Users
 	controlKey string // the public nkey of this process
+	sources    []string
 	logger     *slog.Logger
 
 	// mu is held for reading while somebody is let in, so that who is revoked is
@@ -47,7 +48,7 @@ func (a *authenticator) Check(c server.ClientAuthentication) bool {
 		a.logger.Warn("refused on the bus", "from", c.RemoteAddress(), "user", printable(c.GetOpts().Username))
 		return false
 	}
-	publish, subscribe := Permissions(cred)
+	publish, subscribe := Permissions(cred, a.sources...)
 	if len(subscribe.Allow) == 0 {
 		return false
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -28,12 +29,14 @@ type Bus struct {
 	js       jetstream.JetStream
 	level    atomic.Int32 // the API level of the server; -1 while it is not known
 	replicas atomic.Int32
+	since    atomic.Int64 // when the connection came or went, in Unix nanoseconds
 
 	ensuring sync.Mutex // held by ensure
 
 	mu       sync.Mutex
 	commands map[string]bool // that EnsureCommand was called for
 	turn     chan struct{}   // closed, and made anew, when what was opened on the server has to be opened again
+	missing  chan struct{}   // has a token when somebody found a stream or a consumer missing
 	problem  error           // why the last attempt to make the streams failed; nil when it did not
 
 	stop    context.CancelFunc
@@ -58,7 +61,7 @@ func Start(ctx context.Context, cfg Config) (_ *Bus, err error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	b := &Bus{cfg: cfg, commands: make(map[string]bool), turn: make(chan struct{})}
+	b := &Bus{cfg: cfg, commands: make(map[string]bool), turn: make(chan struct{}), missing: make(chan struct{}, 1)}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	b.stop = stop
 	defer func() {
@@ -71,6 +74,7 @@ func Start(ctx context.Context, cfg Config) (_ *Bus, err error) {
 		return nil, err
 	}
 	b.level.Store(-1)
+	b.changed()
 	if b.nc, err = nats.Connect(cfg.URL, options...); err != nil {
 		return nil, entropy.Errorf(entropy.CodeUnavailable, "connect to the bus at %s: %v", b.where(), err).
 			WithHint("is the server running, and are the credential and the CA its own?")
@@ -98,8 +102,8 @@ func (b *Bus) options() (options []nats.Option, err error) {
 		nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectJitter(200*time.Millisecond, 200*time.Millisecond),
 		nats.ReconnectBufSize(-1), nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.Logger.Warn("bus", "error", err) }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.Logger.Warn("the bus is gone", "error", err) }),
-		nats.ReconnectHandler(func(*nats.Conn) { c.Logger.Info("the bus is back"); b.turnOver() }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { b.changed(); c.Logger.Warn("the bus is gone", "error", err) }),
+		nats.ReconnectHandler(func(*nats.Conn) { b.changed(); c.Logger.Info("the bus is back"); b.turnOver() }),
 	}
 	if c.URL == "" {
 		key, err := nkeys.CreateUser()
@@ -116,7 +120,7 @@ func (b *Bus) options() (options []nats.Option, err error) {
 		return append(options, nats.InProcessServer(b.embedded), nats.Nkey(public, key.Sign)), nil
 	}
 	if c.Patient {
-		options = append(options, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.ConnectHandler(func(*nats.Conn) { b.turnOver() }))
+		options = append(options, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.ConnectHandler(func(*nats.Conn) { b.changed(); b.turnOver() }))
 	}
 	if c.RootCAs != nil {
 		options = append(options, nats.Secure(tlsConfig(c.RootCAs)))
@@ -135,6 +139,9 @@ func (b *Bus) options() (options []nats.Option, err error) {
 	}
 	return options, nil
 }
+
+// changed notes that the connection came or went.
+func (b *Bus) changed() { b.since.Store(time.Now().UnixNano()) }
 
 // prepare finds out what the server can do, if it is not known, and makes what is
 // missing there.
@@ -179,9 +186,22 @@ func (b *Bus) detect(ctx context.Context) error {
 
 func (b *Bus) where() string {
 	if b.cfg.URL != "" {
-		return b.cfg.URL
+		return redacted(b.cfg.URL)
 	}
 	return "the embedded server"
+}
+
+// redacted returns URLs, comma separated, without the passwords in them.
+func redacted(urls string) string {
+	all := strings.Split(urls, ",")
+	for i, s := range all {
+		if u, err := url.Parse(s); err == nil {
+			all[i] = u.Redacted()
+		} else {
+			all[i] = "(not a URL)"
+		}
+	}
+	return strings.Join(all, ",")
 }
 
 // turnOver lets everything that was opened on the server be opened again, and the
@@ -191,6 +211,15 @@ func (b *Bus) turnOver() {
 	defer b.mu.Unlock()
 	close(b.turn)
 	b.turn = make(chan struct{})
+}
+
+// miss has the streams looked at, as one of them is missing. When they are there, the
+// bus turns over. It does not wait.
+func (b *Bus) miss() {
+	select {
+	case b.missing <- struct{}{}:
+	default:
+	}
 }
 
 // current is closed at the next turn.
@@ -205,7 +234,7 @@ func (b *Bus) current() <-chan struct{} {
 func (b *Bus) watch(ctx context.Context) {
 	tick := time.NewTicker(b.cfg.watchEvery)
 	defer tick.Stop()
-	sick, next, wait := 0, time.Time{}, b.cfg.watchEvery
+	sick, next, wait, missed := 0, time.Time{}, b.cfg.watchEvery, time.Time{}
 	for turn := b.current(); ; {
 		select {
 		case <-ctx.Done():
@@ -213,6 +242,17 @@ func (b *Bus) watch(ctx context.Context) {
 		case <-turn:
 			turn = b.current()
 			b.mend(ctx)
+			continue
+		case <-b.missing:
+			if rest := missAgain - time.Since(missed); rest > 0 {
+				time.AfterFunc(rest, b.miss)
+				continue
+			}
+			missed = time.Now()
+			if b.mend(ctx); b.Problem() == nil {
+				b.turnOver()
+				turn = b.current() // it was looked at just now
+			}
 			continue
 		case <-tick.C:
 		}
@@ -236,6 +276,9 @@ func (b *Bus) watch(ctx context.Context) {
 	}
 }
 
+// missAgain is how long the streams are not looked at again for one that is missing.
+const missAgain = 500 * time.Millisecond
+
 // patience is how often in a row the embedded server is found to be sick before it is
 // taken for sick.
 const patience = 2
@@ -254,7 +297,9 @@ func (b *Bus) revive(why error) {
 	b.cfg.Logger.Error("the embedded bus is started again", "error", why)
 	if err := b.embedded.restart(); err != nil {
 		b.note(err)
+		return
 	}
+	go b.cfg.Rebuild() // what was not on its disk yet is gone
 }
 
 // mend makes what is missing, and remembers why it could not.

@@ -168,6 +168,9 @@ func TestExternalServerComesLater(t *testing.T) {
 	first.Shutdown()
 	first.WaitForShutdown()
 	b := start(t, Config{URL: u, User: "control", Password: "secret", MaxStore: 256 << 20, Patient: true})
+	if got := redacted("nats://control:secret@a:1,nats://b:2"); got != "nats://control:xxxxx@a:1,nats://b:2" {
+		t.Errorf("the password is in %s", got)
+	}
 	wantCode(t, b.Health(t.Context()), entropy.CodeUnavailable)
 	wantCode(t, b.Publish(t.Context(), SubjectRequested, "x", nil), entropy.CodeUnavailable)
 	if s := b.Status(t.Context()); s.Connected || s.Problem == "" {

@@ -62,7 +62,8 @@ type Config struct {
 	// actions.dlq.
 	DeadLetter DeadLetterFunc
 	// Rebuild is called, from a goroutine of the bus, when a stream of facts was made
-	// anew: what the journal has ought to be published again. nil: nobody is told.
+	// anew, or the embedded server had to be started again: what the journal has, orders
+	// that nobody has taken among it, ought to be published again. nil: nobody is told.
 	Rebuild func()
 	Logger  *slog.Logger // nil discards
 
@@ -107,7 +108,7 @@ func (c Config) validate() error {
 	}
 	for _, s := range c.Sources {
 		if !tokenPattern.MatchString(s) || s == ownToken {
-			problems = append(problems, fmt.Errorf("%q cannot be a source: 1 to 64 letters, digits, '_' and '-', and not %q", s, ownToken))
+			problems = append(problems, fmt.Errorf("%q cannot be a source of events: 1 to 64 letters, digits, '_' and '-', and not %q", s, ownToken))
 		}
 	}
 	if err := errors.Join(problems...); err != nil {

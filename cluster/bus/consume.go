@@ -56,8 +56,8 @@ type Handler func(ctx context.Context, m Message) Disposition
 type ConsumeOption func(*consumer)
 
 // Parallel calls the handler from n goroutines. Messages of one key are handled one
-// after the other, in order.
-func Parallel(n int, key func(Message) string) ConsumeOption {
+// after the other, in order. What the key function leaves in Note the handler has.
+func Parallel(n int, key func(*Message) string) ConsumeOption {
 	return func(c *consumer) { c.parallel, c.key = max(n, 1), key }
 }
 
@@ -67,12 +67,15 @@ type consumer struct {
 	stream, durable, filter string
 	handler                 Handler
 	parallel                int
-	key                     func(Message) string
+	key                     func(*Message) string
 	seed                    maphash.Seed
 
 	mu    sync.Mutex
 	tries map[uint64]int // of the messages that were to be tried again, by sequence
 }
+
+// leastPause is between two tries to consume.
+const leastPause = 50 * time.Millisecond
 
 // maxPending bounds the messages that are delivered and not yet acknowledged.
 const maxPending = 256
@@ -90,6 +93,7 @@ func (b *Bus) Consume(ctx context.Context, stream, durable, filter string, h Han
 	for _, o := range options {
 		o(c)
 	}
+	said := ""
 	for failures := 0; ; failures++ {
 		turn := b.current()
 		began := time.Now()
@@ -98,16 +102,21 @@ func (b *Bus) Consume(ctx context.Context, stream, durable, filter string, h Han
 			return nil
 		}
 		if time.Since(began) > 10*time.Second {
-			failures = 0
+			failures, said = 0, ""
 		}
 		if err == nil {
 			continue
 		}
-		b.cfg.Logger.Warn("consuming from the bus is tried again", "stream", stream, "consumer", durable, "error", err)
-		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) {
-			b.turnOver()
+		if text := err.Error(); text != said { // once for a row of failures that look the same
+			b.cfg.Logger.Warn("consuming from the bus is tried again", "stream", stream, "consumer", durable, "error", err)
+			said = text
 		}
-		if !pause(ctx, turn, backoff(failures, 100*time.Millisecond, 5*time.Second)) {
+		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) {
+			b.miss()
+		}
+		// A turn ends the pause, but not at once: what is there for one may be missing
+		// for another for a moment, in a cluster.
+		if !pause(ctx, nil, leastPause) || !pause(ctx, turn, backoff(failures, 100*time.Millisecond, 5*time.Second)) {
 			return nil
 		}
 	}
@@ -158,23 +167,29 @@ func (c *consumer) run(ctx context.Context, turn <-chan struct{}) error {
 	}
 }
 
+// delivery is a message, and what it is acknowledged by.
+type delivery struct {
+	Message
+	msg jetstream.Msg
+}
+
 // lanes are the goroutines that call the handler.
 type lanes struct {
 	c     *consumer
-	queue []chan jetstream.Msg
+	queue []chan delivery
 	done  sync.WaitGroup
 }
 
 func (c *consumer) lanes(ctx context.Context) *lanes {
-	l := &lanes{c: c, queue: make([]chan jetstream.Msg, c.parallel)}
+	l := &lanes{c: c, queue: make([]chan delivery, c.parallel)}
 	for i := range l.queue {
-		l.queue[i] = make(chan jetstream.Msg, maxPending) // all that may be pending: put never blocks for long
+		l.queue[i] = make(chan delivery, maxPending) // all that may be pending: put never blocks for long
 		l.done.Go(func() {
-			for msg := range l.queue[i] {
+			for d := range l.queue[i] {
 				if ctx.Err() == nil {
-					c.handle(ctx, msg)
+					c.handle(ctx, d.msg, d.Message)
 				} else {
-					_ = msg.Nak() // it comes again at once, not only when it was waited for in vain
+					_ = d.msg.Nak() // it comes again at once, not only when it was waited for in vain
 				}
 			}
 		})
@@ -183,11 +198,11 @@ func (c *consumer) lanes(ctx context.Context) *lanes {
 }
 
 func (l *lanes) put(msg jetstream.Msg) {
-	i := 0
+	d, i := delivery{consumed(msg), msg}, 0
 	if len(l.queue) > 1 {
-		i = int(maphash.String(l.c.seed, l.c.key(consumed(msg))) % uint64(len(l.queue)))
+		i = int(maphash.String(l.c.seed, l.c.key(&d.Message)) % uint64(len(l.queue)))
 	}
-	l.queue[i] <- msg
+	l.queue[i] <- d
 }
 
 func (l *lanes) close() {
@@ -205,8 +220,7 @@ func consumed(msg jetstream.Msg) Message {
 	return m
 }
 
-func (c *consumer) handle(ctx context.Context, msg jetstream.Msg) {
-	m := consumed(msg)
+func (c *consumer) handle(ctx context.Context, msg jetstream.Msg, m Message) {
 	d := c.call(ctx, m)
 	if d.verb == retry {
 		c.mu.Lock()

@@ -175,7 +175,7 @@ func TestParallelKeepsTheOrderOfAKey(t *testing.T) {
 	must(t, b.PublishBatch(t.Context(), batch))
 	var mu sync.Mutex
 	last, count := map[string]int{}, 0
-	key := func(m Message) string { return string(m.Data[:1]) }
+	key := func(m *Message) string { return string(m.Data[:1]) }
 	consumeAll(t, b, StreamRequested, controlName, func(_ context.Context, m Message) Disposition {
 		mu.Lock()
 		defer mu.Unlock()
@@ -183,10 +183,10 @@ func TestParallelKeepsTheOrderOfAKey(t *testing.T) {
 		if _, err := fmt.Sscanf(string(m.Data), "%d:%d", &k, &i); err != nil {
 			t.Error(err)
 		}
-		if i < last[key(m)] {
-			t.Errorf("%d came after %d", i, last[key(m)])
+		if i < last[key(&m)] {
+			t.Errorf("%d came after %d", i, last[key(&m)])
 		}
-		last[key(m)] = i
+		last[key(&m)] = i
 		count++
 		return Ack()
 	}, Parallel(4, key))
@@ -237,4 +237,30 @@ func TestPublishErrors(t *testing.T) {
 	if _, err := Start(t.Context(), Config{Name: "y", Dir: t.TempDir(), Listen: start(t, Config{Listen: loopback}).Addr().String()}); entropy.ErrorCode(err) != entropy.CodeUnavailable {
 		t.Errorf("a port that is taken: %v", err)
 	}
+}
+
+// proves H-4: those who find their stream missing wait for it in peace, and do not wake
+// each other; when it is there they go on.
+func TestMissingStream(t *testing.T) {
+	t.Parallel()
+	b := start(t, Config{})
+	before, began := b.nc.Stats().OutMsgs, time.Now()
+	ctx, cancel := context.WithCancel(t.Context())
+	var consuming sync.WaitGroup
+	for i := range 6 {
+		consuming.Go(func() {
+			if err := b.Consume(ctx, "NOT_THERE", fmt.Sprintf("c%d", i), "", func(context.Context, Message) Disposition { return Ack() }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	const messages = 1000 // each try is one, and each look at the streams two dozen
+	eventually(t, "they have tried for a while", func() bool {
+		return b.nc.Stats().OutMsgs-before >= messages || time.Since(began) > 2*time.Second
+	})
+	if n, took := b.nc.Stats().OutMsgs-before, time.Since(began); took < 2*time.Second {
+		t.Errorf("%d messages in %v", n, took)
+	}
+	cancel()
+	consuming.Wait()
 }

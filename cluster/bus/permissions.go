@@ -61,8 +61,9 @@ type Subjects struct{ Allow, Deny []string }
 
 // Permissions returns what a credential may publish and subscribe to. It is the only
 // place where that is decided; an external server's configuration should say the
-// same. A credential whose name or role is not valid may do nothing.
-func Permissions(c Credential) (publish, subscribe Subjects) {
+// same. A credential whose name or role is not valid may do nothing. Sources are those
+// of [Config]: elsewhere so deep, what is published would be stored nowhere.
+func Permissions(c Credential, sources ...string) (publish, subscribe Subjects) {
 	if !tokenPattern.MatchString(c.Name) {
 		return publish, subscribe
 	}
@@ -73,7 +74,7 @@ func Permissions(c Credential) (publish, subscribe Subjects) {
 	case RoleProducer:
 		publish.Allow = []string{SubjectRequested}
 	case RoleSource:
-		publish.Allow = []string{SubjectNormalized, SubjectNormalized + ".>"}
+		publish.Allow = sourceSubjects(sources)
 		publish.Deny = []string{SubjectNormalized + "." + ownToken, subjectEvents + ".>"}
 	case RoleReader:
 		for _, s := range streamTable(nil) {

@@ -21,7 +21,7 @@ func subjectsOf(name string) []string {
 	s := []string{
 		"actions.requested", "actions.requested.restart", "actions.requested.drain", "actions.requested.restart.x",
 		"actions.progress", "actions.result", "actions.dlq", "actions.verdict." + name,
-		"events.normalized", "events.normalized.plc", "events.normalized.plc.a.b", "events.normalized.entropy", "events.normalized.entropy.job",
+		"events.normalized", "events.normalized.plc", "events.normalized.plc.a.b", "events.normalized.line3", "events.normalized.line3.a.b", "events.normalized.entropy", "events.normalized.entropy.job",
 		"entropy.deviation.job", "$SYS.REQ.SERVER.PING", "anything", "$KV.x.y",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.CONSUMER.INFO.ACTIONS_ORDERS.exec-restart", "$JS.API.CONSUMER.INFO.ACTIONS_ORDERS.exec-drain",
 		"$JS.API.CONSUMER.MSG.NEXT.ACTIONS_ORDERS.exec-restart", "$JS.API.CONSUMER.MSG.NEXT.ACTIONS_ORDERS.exec-drain",
@@ -52,7 +52,7 @@ func allowed(role Role, name string) (publish, subscribe func(string) bool) {
 		return func(s string) bool { return s == "actions.requested" }, own
 	case RoleSource:
 		return func(s string) bool {
-			return s == "events.normalized" || strings.HasPrefix(s, "events.normalized.") && s != "events.normalized.entropy" && !strings.HasPrefix(s, "events.normalized.entropy.")
+			return s == "events.normalized" || s == "events.normalized.plc" || s == "events.normalized.line3" || s == "events.normalized.line3.a.b" // line3 is one of Sources
 		}, own
 	case RoleExecutor:
 		return func(s string) bool {
@@ -85,7 +85,7 @@ func allowed(role Role, name string) (publish, subscribe func(string) bool) {
 func TestPermissionsMatrix(t *testing.T) {
 	t.Parallel()
 	users := new(directory)
-	b := start(t, Config{Listen: loopback, Users: users})
+	b := start(t, Config{Sources: []string{"line3"}, Listen: loopback, Users: users})
 	checked := 0
 	for _, role := range []Role{RoleProducer, RoleExecutor, RoleReader, RoleSource} {
 		name := "u-" + string(role)

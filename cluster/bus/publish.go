@@ -35,6 +35,8 @@ type Message struct {
 	Seq        uint64
 	Stored     time.Time
 	Deliveries uint64
+	// Note is what the key function of [Parallel] has found out about it.
+	Note any
 }
 
 // The headers that mean something to the server.

@@ -35,7 +35,7 @@ type embedded struct {
 const startTimeout = 60 * time.Second
 
 func startEmbedded(cfg *Config, controlKey string) (*embedded, error) {
-	e := &embedded{cfg: cfg, auth: &authenticator{users: cfg.Users, controlKey: controlKey, logger: cfg.Logger}}
+	e := &embedded{cfg: cfg, auth: &authenticator{users: cfg.Users, sources: cfg.Sources, controlKey: controlKey, logger: cfg.Logger}}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e, e.start()

@@ -78,7 +78,7 @@ func (s *Sink) load(ctx context.Context) error {
 		stream, err := s.bus.js.Stream(ctx, name)
 		if err != nil {
 			if errors.Is(err, jetstream.ErrStreamNotFound) {
-				s.bus.turnOver()
+				s.bus.miss()
 			}
 			return err
 		}

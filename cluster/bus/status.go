@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"time"
 
 	"github.com/entropy-fabric/entropy"
 )
@@ -13,6 +14,7 @@ type Status struct {
 	Version   string         `json:"version"` // of the server
 	Level     int            `json:"level"`   // of its JetStream API
 	Connected bool           `json:"connected"`
+	Since     time.Time      `json:"since"`             // since when it is connected, or is not
 	Problem   string         `json:"problem,omitempty"` // what is wrong, for people
 	Bytes     uint64         `json:"bytes"`             // stored
 	MaxBytes  int64          `json:"max_bytes"`
@@ -37,7 +39,7 @@ type StreamStatus struct {
 func (b *Bus) Status(ctx context.Context) Status {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	s := Status{Embedded: b.embedded != nil, Level: int(b.level.Load()), Connected: b.nc.IsConnected(), MaxBytes: b.cfg.MaxStore, Address: b.cfg.URL}
+	s := Status{Embedded: b.embedded != nil, Level: int(b.level.Load()), Connected: b.nc.IsConnected(), Since: time.Unix(0, b.since.Load()).UTC(), MaxBytes: b.cfg.MaxStore, Address: redacted(b.cfg.URL)}
 	if a := b.Addr(); a != nil {
 		s.Address = a.String()
 	}

@@ -52,6 +52,7 @@ type stream struct {
 	age      time.Duration
 	window   time.Duration // within which a message ID is remembered
 	synced   bool          // an acknowledged message survives power loss
+	again    bool          // what is lost is published again when the embedded server starts: synced on an external one only
 	full     jetstream.DiscardPolicy
 	work     bool // a message is gone once it is acknowledged
 	facts    bool // from the journal: rebuilt by the outbox
@@ -64,14 +65,10 @@ const day = 24 * time.Hour
 // more when it is full; what somebody does, the journal or an executor that waits
 // for its verdict, makes room for newer.
 func streamTable(sources []string) []stream {
-	in := []string{SubjectNormalized, SubjectNormalized + ".*"} // not below: that would be ours too
-	for _, s := range sources {
-		in = append(in, SubjectNormalized+"."+s+".>")
-	}
 	one := func(s string) []string { return []string{s} }
 	return []stream{
 		{name: StreamRequested, subjects: one(SubjectRequested), share: 15, age: 7 * day, window: 10 * time.Minute, synced: true, full: jetstream.DiscardNew},
-		{name: StreamOrders, subjects: one(SubjectRequested + ".*"), share: 15, age: 31 * day, window: 10 * time.Minute, synced: true, full: jetstream.DiscardNew, work: true},
+		{name: StreamOrders, subjects: one(SubjectRequested + ".*"), share: 15, age: 31 * day, window: 10 * time.Minute, synced: true, again: true, full: jetstream.DiscardNew, work: true},
 		{name: StreamReportsProgress, subjects: one(SubjectProgress + ".*"), share: 5, age: day, window: 2 * time.Minute},
 		{name: StreamReportsResult, subjects: one(SubjectResult + ".*"), share: 15, age: 7 * day, window: 10 * time.Minute, synced: true},
 		{name: StreamProgress, subjects: one(SubjectProgress), share: 4, age: 7 * day, window: factWindow, facts: true, open: true},
@@ -79,8 +76,17 @@ func streamTable(sources []string) []stream {
 		{name: StreamDeadLetters, subjects: one(SubjectDeadLetter), share: 8, age: 30 * day, window: 10 * time.Minute, synced: true, facts: true, open: true},
 		{name: StreamEvents, subjects: one(subjectEvents + ".>"), share: 18, age: 30 * day, window: factWindow, facts: true, open: true},
 		{name: StreamEntropy, subjects: one(SubjectEntropy + ".>"), share: 2, age: 30 * day, window: 10 * time.Minute, synced: true, open: true},
-		{name: StreamEventsIn, subjects: in, share: 10, age: 7 * day, window: 10 * time.Minute, synced: true, full: jetstream.DiscardNew},
+		{name: StreamEventsIn, subjects: sourceSubjects(sources), share: 10, age: 7 * day, window: 10 * time.Minute, synced: true, full: jetstream.DiscardNew},
 	}
+}
+
+// sourceSubjects are where events from outside come in.
+func sourceSubjects(sources []string) []string {
+	in := []string{SubjectNormalized, SubjectNormalized + ".*"} // not below: that would be ours too
+	for _, s := range sources {
+		in = append(in, SubjectNormalized+"."+s+".>")
+	}
+	return in
 }
 
 // factWindow is short, as remembering IDs costs memory at the rate of a rebuild: the
@@ -105,7 +111,7 @@ func (b *Bus) streamConfig(s stream) jetstream.StreamConfig {
 	}
 	switch {
 	case b.level.Load() < levelBatch:
-	case s.synced:
+	case s.synced && !(s.again && b.embedded != nil):
 		c.AllowAtomicPublish = true
 	case b.replicas.Load() == 1:
 		c.PersistMode = jetstream.AsyncPersistMode

@@ -61,11 +61,7 @@ func (r *run) take(h *handler, msg jetstream.Msg, wait time.Duration) {
 	if !r.bind(a, msg, wait, arrived.Add(time.Duration(rec.Order.RemainingMS)*time.Millisecond)) {
 		return
 	}
-	result := r.carryOut(a)
-	if err := r.spool.put(result); err != nil {
-		a.log.Error("the result is kept in memory only", slog.Any("error", err))
-	}
-	r.deliver(result)
+	r.deliver(r.carryOut(a))
 }
 
 // hold remembers that the attempt is in hand. False: it is already, or its result
@@ -143,7 +139,7 @@ func (r *run) bind(a *attempt, msg jetstream.Msg, wait time.Duration, deadline t
 	a.mu.Lock()
 	a.bound = true
 	a.mu.Unlock()
-	r.ack(a, msg)
+	r.hand.Go(func() { r.ack(a, msg) }) // the work need not wait: an order that comes again is known
 	return true
 }
 
@@ -157,18 +153,21 @@ func (r *run) ack(a *attempt, msg jetstream.Msg) {
 	}
 }
 
-// carryOut runs the handler of a bound attempt and returns what to report.
+// carryOut runs the handler of a bound attempt and returns what to report, which is
+// in the spool then.
 func (r *run) carryOut(a *attempt) *record {
 	rec := &record{Order: a.rec.Order, Event: a.rec.Event}
 	if rec.Order.DryRun && !a.h.dryRun {
 		f := Failure{Err: fmt.Errorf("%s has no dry run", a.h.command), Kind: KindUnsupported, Final: true}
 		rec.Result = r.failed(rec, f, 0)
+		r.keep(a, rec)
 		return rec
 	}
 	// From here on a crash is known to the next process, and the handler is not
 	// called again for this attempt.
 	if err := r.spool.put(a.rec); err != nil {
 		rec.Result = r.failed(rec, Failure{Err: err, Kind: KindError}, 0)
+		r.keep(a, rec)
 		return rec
 	}
 	ctx, cancel := context.WithCancelCause(r.work)
@@ -202,10 +201,18 @@ func (r *run) carryOut(a *attempt) *record {
 	took := time.Since(begin)
 	close(ended)
 	<-telling
+	rec.Result = r.outcome(ctx, a, rec, result, err, took)
+	r.keep(a, rec) // meanwhile the start may be answered
 	r.settle(ctx, answered)
 	enough()
-	rec.Result = r.outcome(ctx, a, rec, result, err, took)
 	return rec
+}
+
+// keep writes what ended the attempt into the spool.
+func (r *run) keep(a *attempt, rec *record) {
+	if err := r.spool.put(rec); err != nil {
+		a.log.Error("the result is kept in memory only", slog.Any("error", err))
+	}
 }
 
 // start reports that the attempt has begun, while the handler runs already. The

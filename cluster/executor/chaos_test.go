@@ -121,8 +121,8 @@ func (p *process) stop() {
 	if err := p.cmd.Wait(); err != nil {
 		p.t.Errorf("%s: %v", p.name, err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(p.dir, "*.json*")); len(left) > 0 {
-		p.t.Errorf("%s leaves %d results in its spool", p.name, len(left))
+	if left, err := executor.SpoolLeft(p.dir); left > 0 || err != nil {
+		p.t.Errorf("%s leaves %d results in its spool, %v", p.name, left, err)
 	}
 }
 

@@ -365,7 +365,7 @@ func TestServerAway(t *testing.T) {
 	<-began
 	c.Stop()
 	close(goOn)
-	waitForFile(t, conf.Spool, `"result":`)
+	waitForFile(t, conf.Spool, `{"end":`)
 	c.Start()
 	if a := c.Done(id); a.State != entropy.ActionSucceeded {
 		t.Errorf("%s", a.State)
@@ -455,7 +455,7 @@ func waitForFile(t *testing.T, dir, text string) {
 	defer tick.Stop()
 	limit := time.After(10 * time.Second)
 	for {
-		names, _ := filepath.Glob(filepath.Join(dir, "*.json"))
+		names, _ := filepath.Glob(filepath.Join(dir, "*.log"))
 		for _, name := range names {
 			if b, err := os.ReadFile(name); err == nil && strings.Contains(string(b), text) {
 				return

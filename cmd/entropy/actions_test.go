@@ -14,6 +14,7 @@ import (
 // it says, with the exit codes that scripts rely on
 func TestActionCommands(t *testing.T) {
 	b, m := scheduleBench(t)
+	b.service.status.DeadItems = 7
 	envelope := filepath.Join(t.TempDir(), "envelope.json")
 	if err := os.WriteFile(envelope, []byte(`{"event_type":"action.requested","idempotency_key":"k","future":1,"attrs":{"command":"from_file"}}`), 0o600); err != nil {
 		t.Fatal(err)
@@ -47,6 +48,7 @@ func TestActionCommands(t *testing.T) {
 		{"actions request notify --id a3 --ttl 1s --wait", exitJobFailed, "expired"},
 		{"actions request notify --id a4 --wait --wait-timeout 10ms", exitTimedOut, "is still requested"},
 		{"dlq ls", exitOK, "nobody took it within 1s"},
+		{"dlq ls", exitOK, "elsewhere: 7 from outside, for the ledger: entropy ledger dead ls"},
 		{"dlq show a3", exitOK, "entropy actions show a3"},
 		{"dlq replay a3 --reason again", exitOK, "act-"},
 		{"dlq drop a3", exitConflict, "was replayed"},

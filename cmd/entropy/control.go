@@ -72,6 +72,7 @@ func (f *controlFlags) registerBus(s *pflag.FlagSet) {
 	s.StringVar(&f.bus.CredsFile, "nats-creds", "", "`FILE` with the credentials for the external NATS server")
 	s.StringVar(&f.bus.NKeySeedFile, "nats-nkey", "", "`FILE` with the nkey seed for the external NATS server")
 	s.StringVar(&f.bus.CAFile, "nats-ca", "", "`FILE` with the authority of the external NATS server (default: the host's)")
+	s.StringSliceVar(&f.bus.Sources, "nats-source", nil, "let sources publish events on events.normalized.`TOKEN`.>, not only one token deep; repeatable")
 	s.BoolVar(&f.bus.Off, "no-bus", false, "publish nothing: no NATS server, embedded or other")
 }
 

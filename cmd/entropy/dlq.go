@@ -37,6 +37,9 @@ func (a *app) dlqListCommand() *cobra.Command {
 		if page.Next != "" {
 			a.notef("there are more: --cursor %s", printable(page.Next))
 		}
+		a.noteElsewhere(ctx, service, func(s *entropy.Status) (int64, string) {
+			return s.DeadItems, "from outside, for the ledger: entropy ledger dead ls"
+		})
 		now := a.now()
 		return list(a, page.Letters, func(all []*entropy.DeadLetter) *table {
 			t := new(table)
@@ -47,6 +50,17 @@ func (a *app) dlqListCommand() *cobra.Command {
 			return t
 		})
 	})
+}
+
+// noteElsewhere says how many dead letters of another kind there are, and where.
+func (a *app) noteElsewhere(ctx context.Context, service entropy.Service, look func(*entropy.Status) (n int64, where string)) {
+	s, err := service.Status(ctx)
+	if err != nil {
+		return // it is by the way
+	}
+	if n, where := look(&s); n > 0 {
+		a.notef("elsewhere: %d %s", n, where)
+	}
 }
 
 func (a *app) dlqShowCommand() *cobra.Command {

@@ -84,6 +84,9 @@ func (a *app) deadListCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if service, err := a.connect(); err == nil {
+			a.noteElsewhere(ctx, service, func(s *entropy.Status) (int64, string) { return s.DeadLetters, "of actions: entropy dlq ls" })
+		}
 		return list(a, letters, func(all []entropy.DeadItem) *table {
 			t := new(table)
 			t.row("ID", "RECEIVED", "TIMES", "ORIGIN", "REASON", "RAW")

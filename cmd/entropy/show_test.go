@@ -91,6 +91,9 @@ func TestWorkersAndStatus(t *testing.T) {
 	b.service.status = entropy.Status{
 		Version: "v1", ClusterID: "c", Epoch: 2, Seq: 77, StartedAt: *ago(time.Hour), ReadOnly: true, Alarms: []string{"the disk is\x07 full"},
 		Jobs: map[entropy.State]int64{entropy.Pending: 3, entropy.Succeeded: 40}, Workers: map[string]int{"alive": 1, "lost": 1}, Counters: map[string]float64{"retried": 2, "lost": 0},
+		DeadLetters: 3, DeadItems: 1, Relays: []entropy.RelayStatus{{Sink: "bus", Lag: 120, LagSeconds: 61.4, Problem: "no\x1banswer"}, {Sink: "ledger"}},
+		Bus: &entropy.BusStatus{Address: "nats://n1:4222", Since: *ago(time.Minute), Bytes: 2048, MaxBytes: 1 << 30,
+			Streams: []entropy.StreamStatus{{Name: "EVENTS", Rebuilding: true}}},
 	}
 	b.run("workers")
 	out := b.stdout.String()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,6 +38,11 @@ func (a *app) drawStatus(s *entropy.Status) error {
 	t.row("Up", age(&s.StartedAt, a.now()))
 	t.row("Jobs", jobCounts(s.Jobs))
 	t.row("Workers", counts(s.Workers))
+	t.row("Bus", busRow(s.Bus, a.now()))
+	for _, r := range s.Relays {
+		t.row("Outbox", relayRow(&r))
+	}
+	t.row("Dead letters", fmt.Sprintf("%d (entropy dlq ls), %d from outside (entropy ledger dead ls)", s.DeadLetters, s.DeadItems))
 	t.row("Since start", counts(s.Counters))
 	if s.ReadOnly {
 		t.row("Read-only", "yes: nothing is accepted until the disk has room again")
@@ -48,6 +54,39 @@ func (a *app) drawStatus(s *entropy.Status) error {
 		a.printf("ALARM  %s\n", printable(alarm))
 	}
 	return nil
+}
+
+// busRow says in one line how the bus is.
+func busRow(b *entropy.BusStatus, now time.Time) string {
+	if b == nil {
+		return "none"
+	}
+	kind, state := "external", "connected"
+	if b.Embedded {
+		kind = "embedded"
+	}
+	if !b.Connected {
+		state = "NOT connected"
+	}
+	line := fmt.Sprintf("%s, %s for %s at %s, %s of %s stored", kind, state, age(&b.Since, now), dash(printable(b.Address)), size(int64(b.Bytes)), size(b.MaxBytes))
+	for _, s := range b.Streams {
+		if s.Rebuilding {
+			line += ", " + s.Name + " is being filled again"
+		}
+	}
+	return line
+}
+
+// relayRow says in one line how far a sink is.
+func relayRow(r *entropy.RelayStatus) string {
+	line := r.Sink + ": up to date"
+	if r.Lag > 0 {
+		line = fmt.Sprintf("%s: %d events behind, for %.1f s", r.Sink, r.Lag, r.LagSeconds)
+	}
+	if r.Problem != "" {
+		line += ": " + printable(r.Problem)
+	}
+	return line
 }
 
 // jobCounts lists the states of a job's life in order, those with jobs only.

@@ -50,6 +50,11 @@ type Config struct {
 	// is so far behind; then, and after an outage, it works as fast as it can. 0 means
 	// that it always does.
 	GiveWay time.Duration
+	// Gather is how long after one delivery the next may begin at the earliest, unless it
+	// is a whole batch: under a steady flow a sink then takes many events at once, each
+	// flush of its disk pays for all. After a rest the first event is delivered at once.
+	// 0 means that no event waits.
+	Gather time.Duration
 	// FirstBackoff is the pause after a failure. It doubles up to MaxBackoff, with
 	// jitter. 0 means 250 ms, and 30 s.
 	FirstBackoff, MaxBackoff time.Duration
@@ -89,6 +94,9 @@ func (c Config) validate() error {
 	}
 	if c.Batch < 1 || c.Batch > 10_000 {
 		problems = append(problems, fmt.Errorf("a Batch of %d, it may be 1 to 10,000", c.Batch))
+	}
+	if c.Gather < 0 || c.Gather > time.Minute {
+		problems = append(problems, fmt.Errorf("Gather is %v, it may be 0 to a minute", c.Gather))
 	}
 	if c.FirstBackoff < 0 || c.MaxBackoff < c.FirstBackoff {
 		problems = append(problems, fmt.Errorf("the backoff goes from %v to %v", c.FirstBackoff, c.MaxBackoff))

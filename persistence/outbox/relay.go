@@ -21,8 +21,9 @@ type Relay struct {
 	idle  bool      // everything was delivered
 	since time.Time // when everything was delivered last, or nothing was to be
 
-	saved   entropy.Position // as in the cursor's file
-	savedAt time.Time
+	saved       entropy.Position // as in the cursor's file
+	savedAt     time.Time
+	deliveredAt time.Time
 }
 
 // Stats are figures of a relay.
@@ -115,7 +116,7 @@ func (r *Relay) relay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for {
+	for ctx.Err() == nil {
 		page, err := r.cfg.Source.Events(ctx, entropy.EventFilter{After: pos, Limit: r.cfg.Batch})
 		if err != nil {
 			return err
@@ -129,6 +130,10 @@ func (r *Relay) relay(ctx context.Context) error {
 		if first := page.Events[0].Seq; pos.Seq != 0 && first != pos.Seq+1 {
 			return entropy.Errorf(entropy.CodeInternal, "the journal has event %d after %d", first, pos.Seq)
 		}
+		if rest := r.cfg.Gather - time.Since(r.deliveredAt); rest > 0 && len(page.Events) < r.cfg.Batch {
+			sleep(ctx, rest) // and see what has come by then
+			continue
+		}
 		began := time.Now()
 		if err := r.cfg.Sink.Deliver(ctx, page.Events); err != nil {
 			return err
@@ -137,12 +142,14 @@ func (r *Relay) relay(ctx context.Context) error {
 		if len(page.Events) == r.cfg.Batch && r.cfg.Now().Sub(last.TS) < r.cfg.GiveWay {
 			sleep(ctx, 3*time.Since(began))
 		}
+		r.deliveredAt = time.Now()
 		pos = entropy.Position{Epoch: r.cfg.Source.Epoch(), Seq: last.Seq}
 		r.advanced(pos, len(page.Events), last.TS)
 		if time.Since(r.savedAt) >= saveEvery {
 			r.save()
 		}
 	}
+	return ctx.Err()
 }
 
 // begin finds the position after which the sink lacks events.
@@ -194,16 +201,21 @@ func (r *Relay) wait(ctx context.Context, pos entropy.Position) (entropy.Positio
 	if r.cfg.Source.Seq() > pos.Seq {
 		return pos, nil
 	}
-	r.save()
 	tick := time.NewTimer(r.cfg.AuditEvery)
 	defer tick.Stop()
-	select {
-	case <-ctx.Done():
-		return pos, ctx.Err()
-	case <-r.wake:
-		return pos, nil
-	case <-tick.C:
-		return r.begin(ctx)
+	unsaved := time.NewTimer(saveEvery - time.Since(r.savedAt))
+	defer unsaved.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return pos, ctx.Err()
+		case <-unsaved.C:
+			r.save()
+		case <-r.wake:
+			return pos, nil
+		case <-tick.C:
+			return r.begin(ctx)
+		}
 	}
 }
 

@@ -219,6 +219,38 @@ func TestGivesWay(t *testing.T) {
 	}
 }
 
+// proves A-1 (rate): under a steady flow a relay that gathers delivers many events at
+// once, and after a rest the first at once; none is late by more than it may be.
+func TestGathers(t *testing.T) {
+	const gather = 20 * time.Millisecond
+	src, s, cursor := at(t, 0)
+	synctest.Test(t, func(t *testing.T) {
+		s.changed = make(chan struct{}, 1)
+		r, stop := run(t, Config{Source: src, Sink: s, Cursor: cursor, Gather: gather})
+		defer stop()
+		synctest.Wait()
+		before := s.asked()
+		for range 200 {
+			src.seq.Add(1)
+			r.Wake()
+			pass(time.Millisecond)
+			if lag := r.Stats().LagFor; lag > 2*gather {
+				t.Fatalf("an event is %v late", lag)
+			}
+		}
+		pass(gather)
+		wantAll(t, s, 200)
+		if n := s.asked() - before; n < 9 || n > 12 {
+			t.Errorf("%d deliveries in 200 ms", n)
+		}
+		pass(time.Minute / 2)
+		src.seq.Add(1)
+		r.Wake()
+		synctest.Wait()
+		wantAll(t, s, 201)
+	})
+}
+
 // proves H-4: a sink that is away for a week costs delay: few attempts, no memory,
 // no reading of the journal, and a lag that says so.
 func TestSinkAwayForDays(t *testing.T) {

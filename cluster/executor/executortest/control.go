@@ -133,8 +133,16 @@ func (c *Control) next(a *Action) outgoing {
 func (c *Control) send(m outgoing) {
 	ctx, done := context.WithTimeout(context.Background(), readyIn)
 	defer done()
-	if _, err := c.js.Publish(ctx, m.subject, m.data, jetstream.WithMsgID(m.id)); err != nil {
-		c.tb.Errorf("issue: %v", err)
+	for { // a server that is just back may lose a call; the message's ID makes a repeat harmless
+		try, end := context.WithTimeout(ctx, readyIn/10)
+		_, err := c.js.Publish(try, m.subject, m.data, jetstream.WithMsgID(m.id))
+		end()
+		if err == nil || ctx.Err() != nil {
+			if err != nil {
+				c.tb.Errorf("issue: %v", err)
+			}
+			return
+		}
 	}
 }
 

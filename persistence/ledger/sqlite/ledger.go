@@ -226,6 +226,12 @@ func (l *Ledger) DeadItems(ctx context.Context, after int64, n int) ([]entropy.D
 	return l.dead(ctx, "id > ? ORDER BY id LIMIT ?", after, limit(n))
 }
 
+// CountDead returns how many dead letters there are.
+func (l *Ledger) CountDead(ctx context.Context) (n int64, err error) {
+	err = l.r.QueryRowContext(ctx, "SELECT count(*) FROM dead_letter").Scan(&n)
+	return n, err
+}
+
 // DeadItem returns one of them. CodeNotFound.
 func (l *Ledger) DeadItem(ctx context.Context, id int64) (entropy.DeadItem, error) {
 	all, err := l.dead(ctx, "id = ?", id)
