@@ -1,10 +1,40 @@
 package fabric
 
-import "time"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/entropy-fabric/entropy/actors"
+)
 
 // SetKeyGrace makes a rotation of the cluster's keys wait no longer for a worker.
 func SetKeyGrace(c *Control, d time.Duration) {
 	c.keys.mu.Lock()
 	defer c.keys.mu.Unlock()
 	c.keys.grace = d
+}
+
+// FillDeadLetters records as many messages that cannot be understood as are kept.
+func FillDeadLetters(c *Control) error {
+	var n atomic.Int64
+	var filling sync.WaitGroup
+	failed := make(chan error, 64)
+	for range cap(failed) {
+		filling.Go(func() {
+			var err error
+			for err == nil {
+				err = c.system.TakeDeadLetter(context.Background(), "actions.requested", fmt.Append(nil, n.Add(1)), "to fill")
+			}
+			if !errors.Is(err, actors.ErrDeadLettersFull) {
+				failed <- err
+			}
+		})
+	}
+	filling.Wait()
+	close(failed)
+	return <-failed
 }
