@@ -11,6 +11,10 @@ import (
 // the same version the second is a conflict in the journal, after which this looks
 // again.
 
+// ErrDeadLettersFull says that no more messages are kept that could not be understood.
+var ErrDeadLettersFull = entropy.Errorf(entropy.CodeOverloaded, "there are %d messages that could not be understood; more are not taken on", maxUnprocessable).
+	WithHint("entropy dlq ls lists them; drop what nobody needs")
+
 // deadLetter records a message that could not be processed. The same message is
 // recorded once.
 func (s *System) deadLetter(ctx context.Context, subject string, raw []byte, why error) error {
@@ -20,8 +24,7 @@ func (s *System) deadLetter(ctx context.Context, subject string, raw []byte, why
 		return err
 	}
 	if s.backlog.letters.Load() >= maxUnprocessable {
-		return entropy.Errorf(entropy.CodeOverloaded, "there are %d messages that could not be understood; more are not taken on", maxUnprocessable).
-			WithHint("entropy dlq ls lists them; drop what nobody needs")
+		return ErrDeadLettersFull
 	}
 	events, err := d.Add(s.clock.Now())
 	if err != nil {
@@ -40,7 +43,7 @@ func (s *System) deadLetter(ctx context.Context, subject string, raw []byte, why
 
 // TakeDeadLetter records a message that whoever carries it has given up: it made its
 // handler fail again and again. The same message is recorded once, however often this
-// is called. CodeOverloaded when there are too many; it may then be tried again.
+// is called. [ErrDeadLettersFull] when there are too many.
 func (s *System) TakeDeadLetter(ctx context.Context, subject string, raw []byte, reason string) error {
 	if err := s.writable(); err != nil {
 		return err

@@ -3,12 +3,15 @@ package fabric
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors"
 	"github.com/entropy-fabric/entropy/actors/action"
 	"github.com/entropy-fabric/entropy/cluster/bus"
 	"github.com/entropy-fabric/entropy/persistence/outbox"
@@ -61,7 +64,7 @@ const (
 	inboxDurable   = "inbox"
 )
 
-// reporters is how many reports are judged at once: each waits for a commit, and a
+// reporters is how many requests and reports are judged at once: each waits for a commit, and a
 // commit takes all that wait.
 const reporters = 64
 
@@ -80,12 +83,23 @@ func (c *Control) runActions(ctx context.Context) {
 			}
 		})
 	}
-	consume(bus.StreamRequested, controlDurable, c.takeRequest)
+	consume(bus.StreamRequested, controlDurable, c.takeRequest, bus.Parallel(reporters, requestKey))
 	byAction := bus.Parallel(reporters, reportKey)
 	consume(bus.StreamReportsProgress, controlDurable, c.takeReport, byAction)
 	consume(bus.StreamReportsResult, controlDurable, c.takeReport, byAction)
 	consume(bus.StreamEventsIn, inboxDurable, c.takeEvent)
 	working.Go(func() { c.execute(ctx) })
+}
+
+// requestKey keeps the requests of one entity in order. One of no entity has none.
+func requestKey(m *bus.Message) string {
+	var e struct {
+		EntityID string `json:"entity_id"`
+	}
+	if json.Unmarshal(m.Data, &e) != nil || e.EntityID == "" {
+		return strconv.FormatUint(m.Seq, 10)
+	}
+	return e.EntityID
 }
 
 // reportKey keeps the reports of one action in order. It notes the envelope, if it is
@@ -107,7 +121,7 @@ func reportKey(m *bus.Message) string {
 func (c *Control) takeRequest(ctx context.Context, m bus.Message) bus.Disposition {
 	ctx = entropy.WithPrincipal(ctx, entropy.Principal{Role: entropy.RoleProducer, Name: "bus"})
 	if err := c.system.TakeActionRequest(ctx, m.Subject, entropy.ActionRequest{Envelope: m.Data, StoredAt: m.Stored}); err != nil {
-		return bus.Later(0)
+		return unless(err)
 	}
 	return bus.Ack()
 }
@@ -118,7 +132,21 @@ func (c *Control) bury(ctx context.Context, d bus.DeadLetter) error {
 	if s == nil {
 		return entropy.Errorf(entropy.CodeUnavailable, "the control plane is starting")
 	}
-	return s.TakeDeadLetter(ctx, d.Subject, d.Data, d.Reason)
+	err := s.TakeDeadLetter(ctx, d.Subject, d.Data, d.Reason)
+	if errors.Is(err, actors.ErrDeadLettersFull) { // rubbish without end must not stop what is good
+		d.Reason += "; it is on " + bus.SubjectDeadLetter + " only: " + err.Error()
+		return c.bus.PublishDeadLetter(ctx, d)
+	}
+	return err
+}
+
+// unless says what becomes of a message that could not be taken: it comes again,
+// unless it is one that nobody will ever understand, and there is no room for it.
+func unless(err error) bus.Disposition {
+	if errors.Is(err, actors.ErrDeadLettersFull) {
+		return bus.Dead("it could not be understood")
+	}
+	return bus.Later(0)
 }
 
 // takeReport judges what an executor says, and answers it.
@@ -127,7 +155,7 @@ func (c *Control) takeReport(ctx context.Context, m bus.Message) bus.Disposition
 	read, _ := m.Note.(*entropy.Event)
 	v, err := c.system.TakeActionReport(ctx, m.Subject, executor, m.Data, read)
 	if err != nil {
-		return bus.Later(0)
+		return unless(err)
 	}
 	if v == nil {
 		return bus.Ack()

@@ -160,6 +160,36 @@ func TestStatusOfTheBus(t *testing.T) {
 	}
 }
 
+// proves A-4 (bad input): rubbish without end, more than is kept, stops nothing that is
+// good. What does not fit any more is on actions.dlq, with its bytes.
+func TestRubbishWithoutEnd(t *testing.T) {
+	c, _ := runBusControl(t, fabric.ControlConfig{DataDir: t.TempDir()})
+	if err := fabric.FillDeadLetters(c); err != nil {
+		t.Fatal(err)
+	}
+	karma := dialPlain(t, c, "karma", token(t, c, entropy.TokenSpec{Role: entropy.RoleProducer, Name: "karma"}).Token)
+	const more = 400 // more than may wait
+	for i := range more {
+		karma.publish("actions.requested", fmt.Sprintf("rubbish %d", i))
+	}
+	karma.publish("actions.requested", `{"id":"good","event_type":"action.requested","attrs":{"command":"nobody"}}`)
+	eventually(t, time.Minute, func() bool {
+		_, err := c.Service().Action(t.Context(), "good")
+		return err == nil
+	}, func() string { return "a good request is kept up" })
+	found := map[string]bool{}
+	eventually(t, 2*time.Minute, func() bool {
+		all, err := c.Bus().Read(t.Context(), bus.StreamDeadLetters, 0, 1<<20)
+		for _, m := range all {
+			var e struct{ Attrs bus.DeadLetter }
+			if json.Unmarshal(m.Data, &e) == nil && strings.HasPrefix(string(e.Attrs.Data), "rubbish ") && strings.Contains(e.Attrs.Reason, "more are not taken on") {
+				found[string(e.Attrs.Data)] = true
+			}
+		}
+		return err == nil && len(found) == more
+	}, func() string { return fmt.Sprintf("%d of %d are on actions.dlq", len(found), more) })
+}
+
 // hand is an executor by hand, with nothing but a socket.
 type hand struct {
 	*plain

@@ -44,12 +44,13 @@ func (b *Bus) bury(ctx context.Context, consumer string, m Message, reason strin
 	if b.cfg.DeadLetter != nil {
 		return b.cfg.DeadLetter(ctx, d)
 	}
-	return b.publishDeadLetter(ctx, d)
+	return b.PublishDeadLetter(ctx, d)
 }
 
-// publishDeadLetter publishes on actions.dlq. A message as large as the server takes
+// PublishDeadLetter publishes on actions.dlq, whose stream makes room for the newest.
+// A message as large as the server takes
 // does not fit in one with its reason: its bytes are cut, and the reason says so.
-func (b *Bus) publishDeadLetter(ctx context.Context, d DeadLetter) error {
+func (b *Bus) PublishDeadLetter(ctx context.Context, d DeadLetter) error {
 	if room := int(b.nc.MaxPayload())/4*3 - 8<<10; len(d.Data) > room {
 		d.Reason += fmt.Sprintf(" (of its %d bytes the first %d are kept)", len(d.Data), room)
 		d.Data = d.Data[:room]

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -139,10 +140,19 @@ func TestSpoolTornAtEveryByte(t *testing.T) {
 	}
 	s.close()
 	end := int(s.size)
+	tails := []struct {
+		what string
+		text []byte
+	}{{"nothing", nil}, {"zeros", make([]byte, 50)}, {"rubbish", []byte("\xff\xfe no line\nof a spool\n")}}
+	torn := t.TempDir()
 	for cut := 0; cut <= end; cut++ {
-		for what, tail := range map[string][]byte{"nothing": nil, "zeros": make([]byte, 50), "rubbish": []byte("\xff\xfe no line\nof a spool\n")} {
-			torn := t.TempDir()
-			if err := os.WriteFile(filepath.Join(torn, spoolFile), append(bytes.Clone(whole[:cut]), tail...), 0o600); err != nil {
+		atBreak := slices.ContainsFunc(marks, func(m mark) bool { return cut >= int(m.size)-2 && cut <= int(m.size)+2 })
+		for i, tail := range tails {
+			if i != cut%len(tails) && !atBreak { // all of them where a line ends, else in turn
+				continue
+			}
+			what := tail.what
+			if err := os.WriteFile(filepath.Join(torn, spoolFile), append(bytes.Clone(whole[:cut]), tail.text...), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			want := map[string]string{}
@@ -178,10 +188,10 @@ func TestSpoolDamagedAtEveryByte(t *testing.T) {
 	}
 	want := known(s)
 	s.close()
-	size := int(s.size)
+	size, torn := int(s.size), t.TempDir()
 	for at := range size {
-		torn := t.TempDir()
 		b := bytes.Clone(whole)
+		_ = os.Remove(filepath.Join(torn, damagedFile)) // of the last turn
 		b[at] ^= 0x10
 		if err := os.WriteFile(filepath.Join(torn, spoolFile), b, 0o600); err != nil {
 			t.Fatal(err)
