@@ -31,6 +31,7 @@ var owners = map[string][]string{
 	"github.com/prometheus/client_golang": {"cluster/telemetry"},
 	"github.com/ClickHouse/clickhouse-go": {"persistence/ledger/clickhouse"},
 	"github.com/mattn/go-sqlite3":         {"persistence"},
+	"github.com/neo4j/neo4j-go-driver":    {"persistence/graphdb"},
 	"github.com/spf13":                    {"cmd"},
 }
 

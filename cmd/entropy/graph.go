@@ -20,7 +20,11 @@ the standard input), as entropy generate and entropy events -o jsonl write them.
 
 -o dot is for Graphviz, -o graphml for Gephi, yEd and networkx, -o json for programs:
 
-  entropy graph supplier --events events.jsonl -o dot | dot -Tsvg > order.svg`
+  entropy graph supplier --events events.jsonl -o dot | dot -Tsvg > order.svg
+
+--graph-bolt writes it into a graph database that speaks Bolt (Neo4j, Memgraph) instead:
+what the database holds of that kind is replaced, in one transaction. Steps are
+(:EntropyStep), transitions [:FOLLOWED_BY].`
 
 // The formats that only a graph has.
 const (
@@ -31,13 +35,15 @@ const (
 func (a *app) graphCommand() *cobra.Command {
 	var events, format string
 	var nodes, edges int
+	var bolt boltFlags
 	c := &cobra.Command{Use: "graph KIND --events FILE", Short: "Show the order of steps as a graph", Long: graphLong, Args: argument(1, 1, "the kind of entities")}
 	f := c.Flags()
 	f.StringVar(&events, "events", "", "learn from this `FILE`, JSON lines")
 	f.IntVar(&nodes, "nodes", graph.DefaultNodes, "show at most so many `STEPS`, the most frequent")
 	f.IntVar(&edges, "edges", graph.DefaultEdges, "show at most so many `TRANSITIONS`, the most frequent")
 	f.StringVarP(&format, "output", "o", outputText, "`FORMAT` of the output: text, json, jsonl, dot or graphml")
-	return a.command(c, func(_ context.Context, args []string) error {
+	bolt.add(f)
+	return a.command(c, func(ctx context.Context, args []string) error {
 		if !slices.Contains(append([]string{outputDOT, outputGraphML}, outputs...), format) {
 			return usagef("--output is %q", format).WithHint("it is text, json, jsonl, dot or graphml")
 		}
@@ -53,7 +59,13 @@ func (a *app) graphCommand() *cobra.Command {
 		if !ok {
 			return entropy.Errorf(entropy.CodeNotFound, "no case of the kind %q is in the events", args[0]).WithHint("kinds with cases are: %s; an event belongs to a case by its correlation_id", kindWords(an))
 		}
-		return a.writeGraph(g.Bound(nodes, edges), format)
+		if bolt.url == "" {
+			return a.writeGraph(g.Bound(nodes, edges), format)
+		}
+		if err := bolt.write(ctx, a, g, a.now()); err != nil {
+			return err
+		}
+		return a.printf("wrote %d steps and %d transitions of %s\n", len(g.Nodes), len(g.Edges), printable(g.Kind))
 	})
 }
 
