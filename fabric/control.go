@@ -16,6 +16,7 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors"
+	"github.com/entropy-fabric/entropy/actors/analyzer/live"
 	"github.com/entropy-fabric/entropy/cluster"
 	"github.com/entropy-fabric/entropy/cluster/api"
 	"github.com/entropy-fabric/entropy/cluster/bus"
@@ -58,6 +59,8 @@ type ControlConfig struct {
 	// Normalize is the rules by which events from outside become the envelope; the
 	// zero value takes what is in it already. Its HashKey is made at the first start.
 	Normalize ingest.Config
+	// Analyzer says how the analyzer runs, and whether.
+	Analyzer AnalyzerConfig
 	// Executors says what the control plane executes itself, beside commands about
 	// its own jobs and workers.
 	Executors all.Config
@@ -94,6 +97,7 @@ type Control struct {
 
 	ledger *ledgerdb.Ledger
 	inbox  *ingest.Inbox
+	watch  *live.Watcher // the analyzer; nil: there is none
 	auth   *identity.Authenticator
 	server *api.Server
 
@@ -122,7 +126,7 @@ func OpenControl(ctx context.Context, cfg ControlConfig) (_ *Control, err error)
 	if cfg.Listen == "" {
 		cfg.Listen = DefaultListen
 	}
-	if err := cfg.Bus.Validate(); err != nil {
+	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	if cfg.TLS && cfg.Insecure {
@@ -209,11 +213,14 @@ func (c *Control) openServer() (err error) {
 	if c.bus != nil {
 		conf.Outbox = c.outboxStats
 	}
+	if c.watch != nil {
+		conf.Analyzer = c.analyzerStats
+	}
 	metrics, err := telemetry.New(conf)
 	if err != nil {
 		return err
 	}
-	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
+	c.server, err = api.New(api.Config{Service: c.system, Worker: keyedWorkers{c.system, c.keys}, Auth: c.auth, Tokens: c.tokens, Ingest: c.inbox, Entropy: c.Entropy(), Members: c.Members, Keys: c.keys, Pairings: c.pairings(), Metrics: metrics.Handler(),
 		Observe: metrics.Observe, Ready: c.ready, Logger: c.cfg.Logger,
 		Epoch: c.journal.Epoch(), Superseded: c.superseded})
 	return err
@@ -264,6 +271,8 @@ func (c *Control) Run(ctx context.Context) error {
 	sweeping.Go(func() { c.keys.run(ctx) })
 	sweeping.Go(func() { c.runRelays(ctx) })
 	sweeping.Go(func() { c.runActions(ctx) })
+	sweeping.Go(func() { c.runAnalyzer(ctx) })
+	sweeping.Go(func() { c.publishFindings(ctx) })
 	defer func() {
 		cancel(nil)
 		sweeping.Wait()

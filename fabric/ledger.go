@@ -36,6 +36,9 @@ func (c *Control) openLedger(ctx context.Context) error {
 		return err
 	}
 	c.inbox = ingest.NewInbox(normalizer, c.ledger, time.Now)
+	if err := c.openAnalyzer(ctx); err != nil {
+		return err
+	}
 	return c.addRelay("ledger", ledgerSink{c.ledger, c.journal.Epoch()})
 }
 

@@ -114,6 +114,7 @@ func (a *Analyzer) Observe(o Observation, now time.Time) Reading {
 	o.At = o.At.In(a.config.Zone)
 	class, _ := entropy.SplitEntity(o.Entity)
 	own, all := a.at(seriesID{entity: o.Entity, step: o.Step}), a.at(seriesID{class, o.Step, true})
+	all.by = o.Source
 	if o.Valued && !o.Timed {
 		a.value(&o)
 	}
@@ -199,6 +200,10 @@ func (a *Analyzer) AdvanceSource(source string, now time.Time) {
 		a.overdue(w)
 	}
 }
+
+// Excuse lets the time of a source stand still for a gap in which nothing was heard
+// of it, or nobody listened: what is waited for is due that much later.
+func (a *Analyzer) Excuse(source string, gap time.Duration) { a.waits.excuse(source, gap) }
 
 // Found returns what was found since it was last asked, the most surprising first.
 func (a *Analyzer) Found() []Deviation {

@@ -183,6 +183,9 @@ const gapsPerLimit = 16
 // is waited for still longer becomes certain: so long that, among all waits of
 // the last day, the share of false ones is bounded.
 func (a *Analyzer) overdue(w *wait) {
+	if a.elsewhere(w) {
+		return
+	}
 	switch w.stage {
 	case idle:
 		a.closeCase(w.of, w.due)
@@ -332,6 +335,7 @@ func (a *Analyzer) kind(class string) *kind {
 
 // Prediction says what is expected next of a case, when, and how sure that is.
 type Prediction struct {
+	Step       string               `json:"step"` // the newest of the case
 	Next       []sequence.Expected  `json:"expected_next"`
 	Since      time.Time            `json:"since"`
 	Expect     baseline.Expectation `json:"expect"`
@@ -346,7 +350,7 @@ func (a *Analyzer) Predict(id string) (Prediction, bool) {
 		return Prediction{}, false
 	}
 	c := e.Value.(*entry[string, *openCase]).value
-	p := Prediction{Since: c.at}
+	p := Prediction{Step: c.last.step, Since: c.at}
 	if k := a.kinds[c.class]; k != nil {
 		p.Next = k.model.Expect(c.context, 3)
 	}

@@ -45,6 +45,8 @@ type Config struct {
 	Tokens Tokens
 	// Ingest takes events from outside and shows the ledger; nil means that nobody does.
 	Ingest entropy.IngestService
+	// Entropy shows what the analyzer knows; nil means that there is none.
+	Entropy entropy.EntropyService
 	// Members says who is a member by gossip; nil means that nobody gossips.
 	Members func() []entropy.Member
 	// Keys rotates the keys that members share; nil means that there are none.

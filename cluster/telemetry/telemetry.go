@@ -63,6 +63,8 @@ type Config struct {
 	Status StatusSource
 	// Journal gives the journal's statistics at each scrape; nil leaves them out.
 	Journal func() JournalStats
+	// Analyzer gives the analyzer's figures at each scrape; nil leaves them out.
+	Analyzer func() AnalyzerStats
 	// Outbox gives how far the journal is relayed to each sink at each scrape; nil leaves it out.
 	Outbox func() []OutboxStats
 	// Timeout bounds one reading of Status; 0 means 5 s.
@@ -109,6 +111,9 @@ func New(conf Config) (*Registry, error) {
 	}
 	if conf.Journal != nil {
 		all = append(all, newJournalCollector(conf.Journal))
+	}
+	if conf.Analyzer != nil {
+		all = append(all, newAnalyzerCollector(conf.Analyzer))
 	}
 	if conf.Outbox != nil {
 		all = append(all, newOutboxCollector(conf.Outbox))

@@ -25,6 +25,7 @@ type controlFlags struct {
 	normalize           string
 	executors           string
 	bus                 fabric.BusConfig
+	analyzer            analyzerFlags
 }
 
 func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
@@ -43,6 +44,7 @@ func (f *controlFlags) register(s *pflag.FlagSet, dataDir string) {
 	s.StringVar(&f.executors, "executors", "", "`FILE` that says what the control plane executes itself: http, notify, s3, controlm, local (docs/EXECUTORS.md)")
 	s.BoolVar(&f.noDiscovery, "no-discovery", false, "do not answer workers of this network that look for their control plane, nor show it to browsers of the network (mDNS)")
 	f.registerBus(s)
+	f.analyzer.register(s)
 }
 
 // registerBus registers the flags of the bus.
@@ -89,9 +91,13 @@ func (f *controlFlags) config(a *app) (fabric.ControlConfig, error) {
 	if err != nil {
 		return none, err
 	}
+	analyzer, err := f.analyzer.config()
+	if err != nil {
+		return none, err
+	}
 	logger, err := a.logger(f.logLevel)
 	return fabric.ControlConfig{
-		Bus: f.bus, Executors: executors, Normalize: rules, Gossip: f.gossip, NoDiscovery: f.noDiscovery,
+		Analyzer: analyzer, Bus: f.bus, Executors: executors, Normalize: rules, Gossip: f.gossip, NoDiscovery: f.noDiscovery,
 		DataDir: f.data, Listen: f.listen, Insecure: f.insecure, TLS: f.tls, TrustLAN: f.trustLAN,
 		LeaseTTL: f.leaseTTL, Heartbeat: f.heartbeat, Version: programVersion(), Logger: logger,
 	}, err
@@ -118,7 +124,7 @@ func (a *app) controlCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		relaxCollector()
+		relaxCollector(conf.Analyzer.Room())
 		control, err := fabric.OpenControl(ctx, conf)
 		if err != nil {
 			return err
