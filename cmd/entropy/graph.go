@@ -102,7 +102,7 @@ func (a *app) drawGraph(g *graph.Graph) error {
 	for _, e := range g.Edges {
 		half, most, change := "", "", ""
 		if e.Median != nil && e.P99 != nil {
-			half, most = inWords(*e.Median), inWords(*e.P99)
+			half, most = msWords(*e.Median), msWords(*e.P99)
 		}
 		if e.Change != nil {
 			change = decimal(100*e.Change.Was, 0) + " % → " + decimal(100*e.Change.Is, 0) + " %"
