@@ -69,7 +69,7 @@ func (a *app) surpriseCommand() *cobra.Command {
 	c.Flags().BoolVar(&single, "all", false, "also what was late or missing once, as one in a thousand is by chance, and came after all")
 	c.Flags().BoolVar(&f.Recent, "recent", false, "the newest first")
 	c.Flags().IntVar(&f.Limit, "limit", 20, "at most `N`, up to 1000")
-	c.AddCommand(a.surpriseShowCommand(), a.surprisePhiCommand(), a.surprisePredictCommand())
+	c.AddCommand(a.surpriseShowCommand(), a.surprisePhiCommand(), a.surpriseEffectCommand(), a.surprisePredictCommand())
 	return a.command(c, func(ctx context.Context, _ []string) error {
 		var err error
 		f.Bounded = !single

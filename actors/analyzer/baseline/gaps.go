@@ -55,6 +55,10 @@ type Expectation struct {
 	mix   []component   // of Mix, when there are several parts
 }
 
+// Least is how long is waited for anything: what is there within a second was not
+// late for anybody.
+const Least = time.Second
+
 // Patience times the learned 99 % gap is when what has not come is missing.
 const Patience = 1.5
 
@@ -80,8 +84,8 @@ func (g *Gaps) expectation(n float64) Expectation {
 
 // due sets when something is late, and when it is missing.
 func (e *Expectation) due() {
-	e.Missing = e.after + time.Duration(Patience*float64(e.P99-e.after))
-	e.Late = min(e.Until(0.001), e.Missing)
+	e.Missing = max(Least, e.after+time.Duration(Patience*float64(e.P99-e.after)))
+	e.Late = max(Least, min(e.Until(0.001), e.Missing))
 }
 
 // Clone returns a copy that shares nothing with g.
