@@ -3,6 +3,7 @@ package entropy
 import (
 	"context"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -66,4 +67,28 @@ func (c *Client) Predict(ctx context.Context, id string) (EntropyPrediction, err
 	var p EntropyPrediction
 	err := c.call(ctx, call{method: "GET", path: "/v1/entropy/predictions/" + url.PathEscape(id), out: &p})
 	return p, err
+}
+
+// EntropyGraph implements [EntropyService].
+func (c *Client) EntropyGraph(ctx context.Context, kind string, nodes, edges int) (EntropyGraph, error) {
+	var g EntropyGraph
+	q := url.Values{}
+	for key, n := range map[string]int{"nodes": nodes, "edges": edges} {
+		if n != 0 {
+			q.Set(key, strconv.Itoa(n))
+		}
+	}
+	err := c.call(ctx, call{method: "GET", path: "/v1/entropy/graph/" + url.PathEscape(kind), query: q, out: &g})
+	return g, err
+}
+
+// EntropyDue implements [EntropyService].
+func (c *Client) EntropyDue(ctx context.Context, entity string) ([]EntropyDue, error) {
+	var list EntropyDueList
+	q := url.Values{}
+	if entity != "" {
+		q.Set("entity", entity)
+	}
+	err := c.call(ctx, call{method: "GET", path: "/v1/entropy/due", query: q, out: &list})
+	return list.Due, err
 }

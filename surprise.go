@@ -25,7 +25,7 @@ const EntropySchema = 1
 // "win:<entity>/<step>:<from>" where there is none.
 type DeviationAttrs struct {
 	Step            string            `json:"step"`
-	Channel         string            `json:"channel"`             // location, shape, spread, tail, transition, unseen, outcome, late or missing
+	Channel         string            `json:"channel"`             // location, shape, spread, tail, transition, unseen, sequence, value, outcome, late or missing
 	Direction       string            `json:"direction,omitempty"` // slower, faster, chaotic, stuck, worse, better, …
 	At              time.Time         `json:"at"`                  // when it was known, by the time of the source
 	Window          TimeWindow        `json:"window"`              // in which it shows; of late and missing: since when it has been waited
@@ -308,4 +308,11 @@ type EntropyService interface {
 	// EntropyEffect compares the system entropy before and after a moment. CodeInvalid
 	// where it is none, or a span is negative or longer than 30 days.
 	EntropyEffect(ctx context.Context, q EffectQuery) (EntropyEffect, error)
+	// EntropyGraph returns the order of a kind's steps, at most so many nodes and edges,
+	// the most frequent; 0 means DefaultGraphNodes and DefaultGraphEdges. CodeNotFound;
+	// the hint names the kinds that are known.
+	EntropyGraph(ctx context.Context, kind string, nodes, edges int) (EntropyGraph, error)
+	// EntropyDue returns when what runs rarely is due, of an entity or, when that is
+	// empty, of all; at most MaxDue.
+	EntropyDue(ctx context.Context, entity string) ([]EntropyDue, error)
 }

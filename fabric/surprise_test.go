@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -186,6 +187,19 @@ func checkSurprises(t *testing.T, s entropy.EntropyService) {
 		if _, err := s.EntropyEffect(ctx, bad); entropy.ErrorCode(err) != entropy.CodeInvalid {
 			t.Errorf("%+v: %v", bad, err)
 		}
+	}
+	g, err := s.EntropyGraph(ctx, "supplier", 0, 0)
+	if err != nil || len(g.Nodes) != 6 || len(g.Edges) < 6 || g.Cases < 1000 || g.Edges[0].Count < 1000 {
+		t.Errorf("the order of its steps: %+v, %v", g, err)
+	}
+	if g, err := s.EntropyGraph(ctx, "supplier", 3, 2); err != nil || len(g.Nodes) != 3 || len(g.Edges) > 2 || g.LeftOut.Nodes != 3 {
+		t.Errorf("a part of it: %+v, %v", g, err)
+	}
+	if _, err := s.EntropyGraph(ctx, "no/body", 0, 0); entropy.ErrorCode(err) != entropy.CodeNotFound || !strings.Contains(entropy.AsError(err).Hint, "supplier") {
+		t.Errorf("a kind that is not: %v", err)
+	}
+	if due, err := s.EntropyDue(ctx, ""); err != nil || due == nil || len(due) > 0 {
+		t.Errorf("due times of what belongs to cases: %v, %v", due, err)
 	}
 	st, err := s.Entropy(ctx, false)
 	if err != nil || st.Phi <= 0 || len(st.Hours) < 100 || len(st.Kinds) == 0 || len(st.Sources) == 0 || st.Health.Series == 0 {

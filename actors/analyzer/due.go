@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/analyzer/baseline"
 )
 
@@ -51,27 +52,11 @@ func dueWords(w *wait, zone *time.Location) string {
 		d.At.In(zone).Format("15:04 on Mon 2 Jan"), days, d.N, d.From.In(zone).Format("15:04"), d.To.In(zone).Format("15:04"), w.due.In(zone).Format("15:04 on Mon 2 Jan"))
 }
 
-// DueRun is a due time of a series that runs rarely by itself, and what became of it.
-type DueRun struct {
-	Entity  string     `json:"entity"`
-	Step    string     `json:"step"`
-	Status  string     `json:"status"`   // MET, LATE, MISSING or EXPECTED
-	At      time.Time  `json:"due_at"`   // half of its runs come before
-	From    time.Time  `json:"from"`     // one in ten comes before
-	To      time.Time  `json:"to"`       // one in ten comes after
-	Until   time.Time  `json:"until"`    // the end of its window
-	Window  float64    `json:"window_s"` // max(15 min, To - From)
-	Weekday string     `json:"weekday"`
-	N       int        `json:"n"`      // runs that tell it
-	Pooled  bool       `json:"pooled"` // runs of all days of the week
-	Ran     *time.Time `json:"ran_at"` // nil: it did not
-}
-
 // Due returns, of the entity's series that have learned due times, the last one that
 // ran, those since that did not, and the next, as of now; of all entities when it is
 // empty. At most limit, in order of the due time. It looks at every series.
-func (a *Analyzer) Due(entity string, now time.Time, limit int) []DueRun {
-	all := []DueRun{}
+func (a *Analyzer) Due(entity string, now time.Time, limit int) []entropy.EntropyDue {
+	all := []entropy.EntropyDue{}
 	for e := a.series.order.Front(); e != nil; e = e.Next() {
 		s := e.Value.(*entry[seriesID, *series]).value
 		if s.days == nil || entity != "" && s.entity != entity {
@@ -82,17 +67,17 @@ func (a *Analyzer) Due(entity string, now time.Time, limit int) []DueRun {
 			continue
 		}
 		for _, r := range schedule.Runs(now) {
-			d := DueRun{Entity: s.entity, Step: s.step, Status: r.Status, At: r.At, From: r.From, To: r.To, Until: r.Until,
+			d := entropy.EntropyDue{EntityID: s.entity, Step: s.step, Status: r.Status, DueAt: r.At, From: r.From, To: r.To, Until: r.Until,
 				Window: r.Window.Seconds(), Weekday: r.Weekday().String(), N: r.N, Pooled: r.Pooled}
 			if !r.Ran.IsZero() {
 				ran := r.Ran
-				d.Ran = &ran
+				d.RanAt = &ran
 			}
 			all = append(all, d)
 		}
 	}
-	slices.SortStableFunc(all, func(x, y DueRun) int {
-		return cmp.Or(x.At.Compare(y.At), cmp.Compare(x.Entity, y.Entity), cmp.Compare(x.Step, y.Step))
+	slices.SortStableFunc(all, func(x, y entropy.EntropyDue) int {
+		return cmp.Or(x.DueAt.Compare(y.DueAt), cmp.Compare(x.EntityID, y.EntityID), cmp.Compare(x.Step, y.Step))
 	})
 	return all[:min(len(all), max(0, limit))]
 }

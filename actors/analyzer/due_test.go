@@ -89,11 +89,11 @@ func TestDueAroundMidnight(t *testing.T) {
 		t.Fatalf("%+v", runs)
 	}
 	for _, x := range runs {
-		if m := x.At.In(zone).Hour()*60 + x.At.In(zone).Minute(); m < 1430 && m > 5 || x.Window > 3600 || x.Pooled || x.N < 20 {
+		if m := x.DueAt.In(zone).Hour()*60 + x.DueAt.In(zone).Minute(); m < 1430 && m > 5 || x.Window > 3600 || x.Pooled || x.N < 20 {
 			t.Errorf("%+v", x)
 		}
 	}
-	if gap := runs[1].At.Sub(runs[0].At); gap < 23*time.Hour || gap > 25*time.Hour {
+	if gap := runs[1].DueAt.Sub(runs[0].DueAt); gap < 23*time.Hour || gap > 25*time.Hour {
 		t.Errorf("due times are %v apart", gap)
 	}
 }

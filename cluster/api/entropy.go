@@ -72,6 +72,34 @@ func (s *Server) getEntropyEffect(w *response, r *http.Request) error {
 	return answer(w, http.StatusOK, x)
 }
 
+func (s *Server) getEntropyGraph(w *response, r *http.Request) error {
+	a, err := s.analyzer()
+	q := newQuery(r)
+	nodes, edges := q.number("nodes", 2, entropy.MaxGraphNodes), q.number("edges", 1, entropy.MaxGraphEdges)
+	if err := firstOf(err, q.err()); err != nil {
+		return err
+	}
+	g, err := a.EntropyGraph(r.Context(), r.PathValue("kind"), int(nodes), int(edges))
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, g)
+}
+
+func (s *Server) listEntropyDue(w *response, r *http.Request) error {
+	a, err := s.analyzer()
+	q := newQuery(r)
+	entity := q.text("entity")
+	if err := firstOf(err, q.err()); err != nil {
+		return err
+	}
+	due, err := a.EntropyDue(r.Context(), entity)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, entropy.EntropyDueList{Due: due})
+}
+
 // span returns a duration, 0 when there is none.
 func (q *query) span(key string) time.Duration {
 	s := q.text(key)

@@ -107,6 +107,8 @@ func (s *Server) serviceRoutes() []route {
 		{"GET", "/v1/entropy", admin, quick, s.getEntropy},
 		{"GET", "/v1/entropy/deviations", admin, quick, s.listDeviations},
 		{"GET", "/v1/entropy/series/{entity}/{step}", admin, quick, s.getEntropySeries},
+		{"GET", "/v1/entropy/graph/{kind}", admin, quick, s.getEntropyGraph},
+		{"GET", "/v1/entropy/due", admin, quick, s.listEntropyDue},
 		{"GET", "/v1/entropy/effect", admin, quick, s.getEntropyEffect},
 		{"GET", "/v1/entropy/predictions/{case}", admin, quick, s.getPrediction},
 		{"GET", "/v1/ingest/dead", admin, quick, s.listDeadItems},

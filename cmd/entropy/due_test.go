@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/entropy-fabric/entropy/actors/analyzer"
+	"github.com/entropy-fabric/entropy"
 )
 
 // proves E-4: due times are listed in the zone that is asked for, as of the time that is
@@ -36,7 +36,7 @@ func TestDueCommand(t *testing.T) {
 	if code := b.run("due", "job:report", "--events", file, "--zone", "Europe/Berlin", "-o", "json"); code != 0 {
 		t.Fatal(b.stderr.String())
 	}
-	var runs []analyzer.DueRun
+	var runs []entropy.EntropyDue
 	if err := json.Unmarshal(b.stdout.Bytes(), &runs); err != nil || len(runs) != 2 || runs[1].Status != "EXPECTED" {
 		t.Errorf("%v: %s", err, b.stdout.String())
 	}
@@ -45,7 +45,7 @@ func TestDueCommand(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"due"}, exitUsage, "--events"},
+		{[]string{"due", "--at", "2026-04-12T08:00:00Z"}, exitUsage, "--events only"},
 		{[]string{"due", "--events", file, "--zone", "Mars/Olympus"}, exitUsage, "Europe/Berlin"},
 		{[]string{"due", "--events", file, "--at", "noon"}, exitUsage, "2026-03-02T10:00:00Z"},
 		{[]string{"due", "job:other", "--events", file}, exitOK, "20 runs"},

@@ -65,6 +65,20 @@ func (f *fakeAnalyzer) Action(_ context.Context, id entropy.ActionID) (entropy.A
 	return x, f.call("action")
 }
 
+// EntropyGraph knows the kind "supplier" only.
+func (f *fakeAnalyzer) EntropyGraph(_ context.Context, kind string, _, _ int) (entropy.EntropyGraph, error) {
+	if kind != "supplier" {
+		return entropy.EntropyGraph{}, entropy.Errorf(entropy.CodeNotFound, "no case of the kind %q was seen", kind)
+	}
+	return entropy.EntropyGraph{Kind: kind, Cases: 3, Nodes: []entropy.GraphNode{{ID: "n0", Role: "start", Step: "(start)"}, {ID: "n1", Role: "step", Step: "pick"}},
+		Edges: []entropy.GraphEdge{{From: "n0", To: "n1", Count: 3, P: 1}}}, nil
+}
+
+// EntropyDue knows one due time.
+func (f *fakeAnalyzer) EntropyDue(context.Context, string) ([]entropy.EntropyDue, error) {
+	return []entropy.EntropyDue{{EntityID: "job:report", Step: "ran", Status: "EXPECTED", DueAt: time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC), N: 25}}, nil
+}
+
 var _ entropy.EntropyService = (*fakeAnalyzer)(nil)
 
 func newSurpriseBench(t *testing.T) (*bench, *fakeAnalyzer) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/analyzer"
+	"github.com/entropy-fabric/entropy/actors/analyzer/graph"
 	"github.com/entropy-fabric/entropy/actors/analyzer/sketch"
 )
 
@@ -129,6 +130,34 @@ func (w *Watcher) Predict(ctx context.Context, id string) (p entropy.EntropyPred
 		err = entropy.Errorf(entropy.CodeNotFound, "no case %.80q is under way", id).WithHint("a case is what events share a correlation_id for; one that has ended is not expected to go on")
 	}
 	return p, err
+}
+
+// EntropyGraph implements [entropy.EntropyService].
+func (w *Watcher) EntropyGraph(ctx context.Context, kind string, nodes, edges int) (entropy.EntropyGraph, error) {
+	var g *graph.Graph
+	var kinds []string
+	if err := w.ask(ctx, func(e *engine) {
+		var ok bool
+		if g, ok = e.analyzer.Graph(kind); !ok {
+			kinds = e.analyzer.Kinds()
+		}
+	}); err != nil {
+		return entropy.EntropyGraph{}, err
+	}
+	if g == nil {
+		notFound := entropy.Errorf(entropy.CodeNotFound, "no case of the kind %.80q was seen", kind)
+		if len(kinds) == 0 {
+			return entropy.EntropyGraph{}, notFound.WithHint("a case is what events share a correlation_id for")
+		}
+		return entropy.EntropyGraph{}, notFound.WithHint("kinds with cases are: %s", strings.Join(kinds[:min(20, len(kinds))], ", "))
+	}
+	return *graph.Bound(g, cmp.Or(nodes, entropy.DefaultGraphNodes), cmp.Or(edges, entropy.DefaultGraphEdges)), nil
+}
+
+// EntropyDue implements [entropy.EntropyService].
+func (w *Watcher) EntropyDue(ctx context.Context, entity string) (due []entropy.EntropyDue, err error) {
+	err = w.ask(ctx, func(e *engine) { due = e.analyzer.Due(entity, e.mark, entropy.MaxDue) })
+	return due, err
 }
 
 // EntropySeries implements [entropy.EntropyService].
