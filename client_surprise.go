@@ -3,6 +3,7 @@ package entropy
 import (
 	"context"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -48,9 +49,46 @@ func (c *Client) EntropySeries(ctx context.Context, entity, step string) (Entrop
 	return s, err
 }
 
+// EntropyEffect implements [EntropyService].
+func (c *Client) EntropyEffect(ctx context.Context, e EffectQuery) (EntropyEffect, error) {
+	var x EntropyEffect
+	q := url.Values{"at": {e.At.UTC().Format(time.RFC3339Nano)}, "kind": e.Kinds}
+	for key, d := range map[string]time.Duration{"before": e.Before, "after": e.After} {
+		if d != 0 {
+			q.Set(key, d.String())
+		}
+	}
+	err := c.call(ctx, call{method: "GET", path: "/v1/entropy/effect", query: q, out: &x})
+	return x, err
+}
+
 // Predict implements [EntropyService].
 func (c *Client) Predict(ctx context.Context, id string) (EntropyPrediction, error) {
 	var p EntropyPrediction
 	err := c.call(ctx, call{method: "GET", path: "/v1/entropy/predictions/" + url.PathEscape(id), out: &p})
 	return p, err
+}
+
+// EntropyGraph implements [EntropyService].
+func (c *Client) EntropyGraph(ctx context.Context, kind string, nodes, edges int) (EntropyGraph, error) {
+	var g EntropyGraph
+	q := url.Values{}
+	for key, n := range map[string]int{"nodes": nodes, "edges": edges} {
+		if n != 0 {
+			q.Set(key, strconv.Itoa(n))
+		}
+	}
+	err := c.call(ctx, call{method: "GET", path: "/v1/entropy/graph/" + url.PathEscape(kind), query: q, out: &g})
+	return g, err
+}
+
+// EntropyDue implements [EntropyService].
+func (c *Client) EntropyDue(ctx context.Context, entity string) ([]EntropyDue, error) {
+	var list EntropyDueList
+	q := url.Values{}
+	if entity != "" {
+		q.Set("entity", entity)
+	}
+	err := c.call(ctx, call{method: "GET", path: "/v1/entropy/due", query: q, out: &list})
+	return list.Due, err
 }

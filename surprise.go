@@ -25,7 +25,7 @@ const EntropySchema = 1
 // "win:<entity>/<step>:<from>" where there is none.
 type DeviationAttrs struct {
 	Step            string            `json:"step"`
-	Channel         string            `json:"channel"`             // location, shape, spread, tail, transition, unseen, outcome, late or missing
+	Channel         string            `json:"channel"`             // location, shape, spread, tail, transition, unseen, sequence, value, outcome, late or missing
 	Direction       string            `json:"direction,omitempty"` // slower, faster, chaotic, stuck, worse, better, …
 	At              time.Time         `json:"at"`                  // when it was known, by the time of the source
 	Window          TimeWindow        `json:"window"`              // in which it shows; of late and missing: since when it has been waited
@@ -267,6 +267,32 @@ type EntropyPrediction struct {
 	PredictedAttrs
 }
 
+// EffectQuery asks how surprising everything was before and after a moment.
+type EffectQuery struct {
+	At     time.Time     // the moment, as when an action was carried out
+	Kinds  []string      // of entities that were touched; none: all are
+	Before time.Duration // 0 means an hour
+	After  time.Duration // 0 means an hour
+}
+
+// EntropyEffect compares the system entropy before and after a moment: of the kinds of
+// entities that something was done about, and of all others, which say what would have
+// happened anyway. Spans are taken in whole minutes while those are kept, else in
+// hours; the one of the moment itself is in neither.
+type EntropyEffect struct {
+	Before              float64 `json:"before"` // bits per event
+	After               float64 `json:"after"`
+	EventsBefore        float64 `json:"events_before"`
+	EventsAfter         float64 `json:"events_after"`
+	ControlBefore       float64 `json:"control_before"` // of the kinds that were not touched
+	ControlAfter        float64 `json:"control_after"`
+	ControlEventsBefore float64 `json:"control_events_before"`
+	ControlEventsAfter  float64 `json:"control_events_after"`
+	// Change is (After - Before) - (ControlAfter - ControlBefore), the latter where there
+	// are others: below 0, it became less surprising.
+	Change float64 `json:"change"`
+}
+
 // EntropyService shows what the analyzer knows.
 type EntropyService interface {
 	// Entropy returns how the analyzer is. With the digest it also hashes all that was
@@ -279,4 +305,14 @@ type EntropyService interface {
 	EntropySeries(ctx context.Context, entity, step string) (EntropySeries, error)
 	// Predict returns what is expected next of a case that is under way. CodeNotFound.
 	Predict(ctx context.Context, id string) (EntropyPrediction, error)
+	// EntropyEffect compares the system entropy before and after a moment. CodeInvalid
+	// where it is none, or a span is negative or longer than 30 days.
+	EntropyEffect(ctx context.Context, q EffectQuery) (EntropyEffect, error)
+	// EntropyGraph returns the order of a kind's steps, at most so many nodes and edges,
+	// the most frequent; 0 means DefaultGraphNodes and DefaultGraphEdges. CodeNotFound;
+	// the hint names the kinds that are known.
+	EntropyGraph(ctx context.Context, kind string, nodes, edges int) (EntropyGraph, error)
+	// EntropyDue returns when what runs rarely is due, of an entity or, when that is
+	// empty, of all; at most MaxDue.
+	EntropyDue(ctx context.Context, entity string) ([]EntropyDue, error)
 }

@@ -32,6 +32,7 @@ var owners = map[string][]string{
 	"github.com/ClickHouse":               {"persistence/ledger/clickhouse"},
 	"github.com/ebitengine/purego":        {"persistence/ledger/clickhouse/chdbtest"}, // loads the engine that the tests ask
 	"github.com/mattn/go-sqlite3":         {"persistence"},
+	"github.com/neo4j/neo4j-go-driver":    {"persistence/graphdb"},
 	"github.com/spf13":                    {"cmd"},
 	"github.com/expr-lang/expr":           {"actors/analyzer/rule"},
 }

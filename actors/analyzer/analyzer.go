@@ -176,7 +176,12 @@ func (a *Analyzer) duration(o *Observation, own, all *series) float64 {
 	a.observe(own, o.At, bucket, o.Case)
 	if !ready && !own.anew {
 		a.observe(all, o.At, bucket, o.Case)
-	} else if !all.deviating() && !own.deviating() {
+		return bits
+	}
+	if all.deviating() && o.At.Sub(all.latestWindow()) >= cleanWindows*a.config.MaxSpan {
+		a.windowEnded(all, o.At, EndedGivenUp) // its entities are tested by themselves now
+	}
+	if !all.deviating() && !own.deviating() {
 		all.base.Learn(o.At, baseline.HourOfWeek(o.At), bucket, 1)
 	}
 	return bits

@@ -59,7 +59,7 @@ func (a *Analyzer) follow(o *Observation, class string, own, all *series, r *Rea
 		}
 	}
 	if len(c.steps) < maxSteps {
-		c.steps = append(c.steps, o.Step)
+		c.steps = append(c.steps, own.step) // the series' own, which is kept anyway
 	}
 	if ok {
 		gap := o.At.Sub(c.at)
@@ -155,8 +155,8 @@ func (a *Analyzer) recur(o *Observation, own *series) {
 	}
 	own.latest = o.At
 	own.self.Begin()
-	w.since, w.series, w.level, w.stage = o.At, own, own, idle
-	if e, ok := own.self.Expect(); ok {
+	w.since, w.series, w.level, w.stage, w.by = o.At, own, own, idle, nil
+	if e, ok := a.again(own, o.At); ok {
 		w.expect, w.stage = e, patient
 		a.waits.arm(w, o.At.Add(a.patience(e)))
 	}
@@ -266,6 +266,11 @@ func (a *Analyzer) absent(w *wait, channel string) {
 				what = fmt.Sprintf("%s (in %.0f %% of the cases the next step)", e[0].Step, 100*e[0].P)
 			}
 		}
+	}
+	if w.by != nil {
+		d.Why = []string{dueWords(w, a.config.Zone)}
+		a.found = append(a.found, d)
+		return
 	}
 	d.Why = []string{fmt.Sprintf("%s has not come in %s; half come within %s, 99 %% within %s", what,
 		detect.Words(w.due.Sub(w.since)), detect.Words(w.expect.P50), detect.Words(w.expect.P99))}

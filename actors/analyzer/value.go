@@ -23,7 +23,7 @@ const mostValue = 1e300
 // valueLimit is how rarely a series' values must be as surprising as an alarm of its
 // detector for that to be reported. The detector alone, which is set for the best
 // score of a benchmark, alarms on plain noise every third day of a value each five
-// minutes; together it is less than once in 1,000 days.
+// minutes; together it is up to three times in 1,000 days.
 const valueLimit = 0.0003
 
 // value lets the detector of its series judge a number. Its alarms are reported as

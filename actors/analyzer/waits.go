@@ -15,10 +15,11 @@ type wait struct {
 	since  time.Time
 	stage  stage
 	expect baseline.Expectation
-	of     *openCase // nil: of the series
-	source string    // by whose time it is due
-	series *series   // whose gap it is
-	level  *series   // from which the expectation was taken
+	of     *openCase     // nil: of the series
+	source string        // by whose time it is due
+	series *series       // whose gap it is
+	level  *series       // from which the expectation was taken
+	by     *baseline.Due // the calendar says it, not gaps; nil: gaps do
 }
 
 type stage uint8

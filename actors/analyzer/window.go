@@ -14,10 +14,11 @@ type series struct {
 	seriesID
 
 	base baseline.Baseline
-	past *baseline.Past // nil: no window has closed
-	next baseline.Gaps  // until the next step of the case
-	then *branches      // the same for each of several next steps; nil: none has come
-	self baseline.Gaps  // until the same step again, where there are no cases
+	past *baseline.Past     // nil: no window has closed
+	next baseline.Gaps      // until the next step of the case
+	then *branches          // the same for each of several next steps; nil: none has come
+	self baseline.Gaps      // until the same step again, where there are no cases
+	days *baseline.Calendar // when it ran, of what runs rarely by itself; nil: it does not
 
 	now     window
 	shown   *window // the newest that has closed

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/entropy-fabric/entropy"
 )
@@ -55,6 +56,61 @@ func (s *Server) getEntropySeries(w *response, r *http.Request) error {
 		return err
 	}
 	return answer(w, http.StatusOK, series)
+}
+
+func (s *Server) getEntropyEffect(w *response, r *http.Request) error {
+	a, err := s.analyzer()
+	q := newQuery(r)
+	e := entropy.EffectQuery{At: q.moment("at"), Kinds: q.all("kind"), Before: q.span("before"), After: q.span("after")}
+	if err := firstOf(err, q.err()); err != nil {
+		return err
+	}
+	x, err := a.EntropyEffect(r.Context(), e)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, x)
+}
+
+func (s *Server) getEntropyGraph(w *response, r *http.Request) error {
+	a, err := s.analyzer()
+	q := newQuery(r)
+	nodes, edges := q.number("nodes", 2, entropy.MaxGraphNodes), q.number("edges", 1, entropy.MaxGraphEdges)
+	if err := firstOf(err, q.err()); err != nil {
+		return err
+	}
+	g, err := a.EntropyGraph(r.Context(), r.PathValue("kind"), int(nodes), int(edges))
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, g)
+}
+
+func (s *Server) listEntropyDue(w *response, r *http.Request) error {
+	a, err := s.analyzer()
+	q := newQuery(r)
+	entity := q.text("entity")
+	if err := firstOf(err, q.err()); err != nil {
+		return err
+	}
+	due, err := a.EntropyDue(r.Context(), entity)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, entropy.EntropyDueList{Due: due})
+}
+
+// span returns a duration, 0 when there is none.
+func (q *query) span(key string) time.Duration {
+	s := q.text(key)
+	if s == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		q.bad("%s is %.40q and not a duration as in 1h30m", key, s)
+	}
+	return d
 }
 
 func (s *Server) getPrediction(w *response, r *http.Request) error {

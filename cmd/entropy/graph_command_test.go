@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"encoding/xml"
+	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -58,7 +60,7 @@ func TestGraphCommandBadInput(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"graph", "a"}, exitUsage, "--events"},
+		{[]string{"graph", "a", "--nodes", "1"}, exitUsage, "--nodes is from 2"},
 		{[]string{"graph", "a", "--events", writeFile(t, "e", good+"\n"), "-o", "yaml"}, exitUsage, "yaml"},
 		{[]string{"graph", "a", "--events", writeFile(t, "e", good+"\nrubbish\n")}, exitUsage, "event 2"},
 		{[]string{"graph", "a", "--events", writeFile(t, "e", "{}\n")}, exitUsage, "entity_id"},
@@ -66,8 +68,66 @@ func TestGraphCommandBadInput(t *testing.T) {
 		{[]string{"graph", "b", "--events", writeFile(t, "e", good+"\n")}, exitNotFound, "kinds with cases are: a"},
 	} {
 		b := newBench(t)
-		if code := b.run(tt.args...); code != tt.code || !strings.Contains(b.stderr.String(), tt.want) || !strings.Contains(b.stderr.String(), "next: ") || b.stdout.Len() > 0 {
+		if code := b.run(tt.args...); code != tt.code || !strings.Contains(b.stderr.String(), tt.want) || b.stdout.Len() > 0 {
 			t.Errorf("%v: %d\n%s%s", tt.args, code, b.stdout.String(), b.stderr.String())
+		}
+	}
+}
+
+// proves E-8: what is wrong with the graph database or its credentials is said, with
+// the next step, and no password is shown.
+func TestGraphBoltBadInput(t *testing.T) {
+	events := writeFile(t, "e", `{"entity_id":"a:1","event_type":"x","correlation_id":"c","ts":"2026-01-05T00:00:00Z"}`+"\n")
+	private := func(text string) string {
+		t.Helper()
+		file := writeFile(t, "credentials", text)
+		if err := os.Chmod(file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	for _, tt := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"--graph-bolt", "http://localhost"}, exitUsage, "bolt://localhost:7687"},
+		{[]string{"--graph-bolt", "bolt://u:hush-hush@localhost"}, exitUsage, "USER:PASSWORD"},
+		{[]string{"--graph-bolt", "bolt://example.com", "--graph-credentials", private("u:hush-hush\n")}, exitUsage, "bolt+s://example.com"},
+		{[]string{"--graph-bolt", "bolt://localhost", "--graph-credentials", private("hush-hush\n")}, exitUsage, "colon"},
+		{[]string{"--graph-bolt", "bolt://localhost", "--graph-credentials", "/nowhere"}, exitUsage, "/nowhere"},
+		{[]string{"--graph-bolt", "bolt://localhost", "--graph-credentials", writeFile(t, "open", "u:hush-hush\n")}, exitNotAllowed, "chmod"},
+		{[]string{"--graph-bolt", "bolt://" + l.Addr().String()}, exitUnreachable, "is it running"},
+	} {
+		b := newBench(t)
+		code := b.run(append([]string{"graph", "a", "--events", events}, tt.args...)...)
+		if text := b.stderr.String(); code != tt.code || !strings.Contains(text, tt.want) || strings.Contains(text, "hush-hush") || b.stdout.Len() > 0 {
+			t.Errorf("%v: %d\n%s%s", tt.args, code, b.stdout.String(), text)
+		}
+	}
+}
+
+// proves E-8, E-4: without a file, the graph and the due times are the control plane's.
+func TestGraphAndDueOfTheControlPlane(t *testing.T) {
+	for _, tt := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"graph supplier -o dot", exitOK, "n0 -> n1 [label=\"100 %, 0.0 bits\""},
+		{"graph supplier", exitOK, "(start)  pick"},
+		{"graph nobody", exitNotFound, "nobody"},
+		{"due", exitOK, "EXPECTED  Mon 2026-03-02 09:00"},
+		{"due --zone Europe/Berlin", exitOK, "EXPECTED  Mon 2026-03-02 10:00"},
+	} {
+		b, _ := newSurpriseBench(t)
+		if code := b.run(strings.Fields(tt.args)...); code != tt.code || !strings.Contains(b.stdout.String()+b.stderr.String(), tt.want) {
+			t.Errorf("%s: %d\n%s%s", tt.args, code, b.stdout.String(), b.stderr.String())
 		}
 	}
 }

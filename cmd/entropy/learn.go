@@ -57,7 +57,7 @@ func (a *app) learn(file string, cfg analyzer.Config) (*analyzer.Analyzer, time.
 	return an, newest, nil
 }
 
-// gapInWords writes milliseconds as people say them.
-func gapInWords(ms float64) string {
+// msWords writes milliseconds as people say them.
+func msWords(ms float64) string {
 	return detect.Words(time.Duration(ms * float64(time.Millisecond)))
 }

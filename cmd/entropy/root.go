@@ -75,7 +75,7 @@ func (a *app) root() *cobra.Command {
 	}
 	add("jobs", a.submitCommand(), a.waitCommand(), a.jobsCommand(), a.jobCommand(), a.logsCommand(),
 		a.cancelCommand(), a.retryCommand(), a.cloneCommand(), a.holdCommand(), a.releaseCommand(), a.prioritizeCommand(), a.artifactsCommand(), a.scheduleCommand(), a.importCommand(), a.actionsCommand(), a.dlqCommand(), a.suggestionsCommand())
-	add("look", a.explainCommand(), a.workersCommand(), a.membersCommand(), a.netCommand(), a.eventsCommand(), a.ledgerCommand(), a.surpriseCommand(), a.rulesCommand(), a.statusCommand(), a.doctorCommand(), a.scoreCommand(), a.graphCommand(), a.generateCommand(), a.versionCommand())
+	add("look", a.explainCommand(), a.workersCommand(), a.membersCommand(), a.netCommand(), a.eventsCommand(), a.ledgerCommand(), a.surpriseCommand(), a.rulesCommand(), a.statusCommand(), a.doctorCommand(), a.scoreCommand(), a.graphCommand(), a.dueCommand(), a.generateCommand(), a.versionCommand())
 	add("roles", a.upCommand(), a.controlCommand(), a.workerCommand(), a.queueCommand(), a.tenantCommand(), a.policyCommand(), a.tokenCommand(), a.caCommand(), a.verifyCommand())
 	root.AddCommand(a.supervisorCommand(), a.docsCommand())
 	return root

@@ -63,13 +63,13 @@ func (a *app) surpriseCommand() *cobra.Command {
 		Example: "  entropy surprise --open\n  entropy surprise --entity supplier: --since 24h\n  entropy surprise show supplier:3 process"}
 	c.Flags().StringVar(&f.Entity, "entity", "", "of this entity, as `KIND:ID`, or KIND: for all of a kind")
 	c.Flags().StringVar(&f.Step, "step", "", "of this `STEP`")
-	c.Flags().StringVar(&f.Channel, "channel", "", "of this `CHANNEL`: location, shape, spread, tail, transition, unseen, outcome, late or missing")
+	c.Flags().StringVar(&f.Channel, "channel", "", "of this `CHANNEL`: location, shape, spread, tail, transition, unseen, sequence, value, outcome, late or missing")
 	c.Flags().StringVar(&since, "since", "", "known since this `TIME`, RFC 3339, or a duration ago, as in 24h")
 	c.Flags().BoolVar(&f.Open, "open", false, "those that have not ended only")
 	c.Flags().BoolVar(&single, "all", false, "also what was late or missing once, as one in a thousand is by chance, and came after all")
 	c.Flags().BoolVar(&f.Recent, "recent", false, "the newest first")
 	c.Flags().IntVar(&f.Limit, "limit", 20, "at most `N`, up to 1000")
-	c.AddCommand(a.surpriseShowCommand(), a.surprisePhiCommand(), a.surprisePredictCommand())
+	c.AddCommand(a.surpriseShowCommand(), a.surprisePhiCommand(), a.surpriseEffectCommand(), a.surprisePredictCommand())
 	return a.command(c, func(ctx context.Context, _ []string) error {
 		var err error
 		f.Bounded = !single

@@ -51,8 +51,13 @@ type Expectation struct {
 	Missing time.Duration `json:"missing"`
 	N       float64       `json:"n"`
 
-	mix []component // of Mix, when there are several parts
+	after time.Duration // nothing is expected before; of a Due
+	mix   []component   // of Mix, when there are several parts
 }
+
+// Least is how long is waited for anything: what is there within a second was not
+// late for anybody.
+const Least = time.Second
 
 // Patience times the learned 99 % gap is when what has not come is missing.
 const Patience = 1.5
@@ -79,8 +84,8 @@ func (g *Gaps) expectation(n float64) Expectation {
 
 // due sets when something is late, and when it is missing.
 func (e *Expectation) due() {
-	e.Missing = time.Duration(Patience * float64(e.P99))
-	e.Late = min(e.Until(0.001), e.Missing)
+	e.Missing = max(Least, e.after+time.Duration(Patience*float64(e.P99-e.after)))
+	e.Late = max(Least, min(e.Until(0.001), e.Missing))
 }
 
 // Clone returns a copy that shares nothing with g.
@@ -97,7 +102,7 @@ func (e Expectation) Tail(gap time.Duration) float64 {
 	if len(e.mix) > 0 {
 		return tail(e.mix, gap)
 	}
-	return stat.NormalTail(zHundredth + math.Log(float64(max(1, gap))/float64(e.P99))/e.spread())
+	return stat.NormalTail(zHundredth + math.Log(float64(max(1, gap-e.after))/float64(e.P99-e.after))/e.spread())
 }
 
 // Until returns the gap that a share p of gaps is longer than, by the same.
@@ -105,14 +110,14 @@ func (e Expectation) Until(p float64) time.Duration {
 	if len(e.mix) > 0 {
 		return until(e.mix, p)
 	}
-	return time.Duration(min(math.MaxInt64/2, float64(e.P99)*math.Exp((stat.NormalQuantile(1-p)-zHundredth)*e.spread())))
+	return e.after + time.Duration(min(math.MaxInt64/2, float64(e.P99-e.after)*math.Exp((stat.NormalQuantile(1-p)-zHundredth)*e.spread())))
 }
 
 // spread is the standard deviation of the logarithm of the gaps; not so small
 // that the width of a bucket would not be in it.
 func (e Expectation) spread() float64 {
-	body := math.Log(float64(e.P90)/float64(e.P50)) / zTenth
-	tail := math.Log(float64(e.P99)/float64(e.P90)) / (zHundredth - zTenth)
+	body := math.Log(float64(e.P90-e.after)/float64(e.P50-e.after)) / zTenth
+	tail := math.Log(float64(e.P99-e.after)/float64(e.P90-e.after)) / (zHundredth - zTenth)
 	return max(body, tail, minSpread)
 }
 

@@ -12,7 +12,7 @@ import (
 
 // DOT returns the graph in the language of Graphviz: the more often a
 // transition, the thicker; what changed is red.
-func (g *Graph) DOT() []byte {
+func DOT(g *Graph) []byte {
 	var b strings.Builder
 	title := fmt.Sprintf("%s: %d cases, %.2f bits a step", g.Kind, g.Cases, g.Rate)
 	if left := g.LeftOut.String(); left != "" {
@@ -22,17 +22,17 @@ func (g *Graph) DOT() []byte {
 	b.WriteString("\tnode [fontname=\"Helvetica\", shape=box, style=rounded];\n\tedge [fontname=\"Helvetica\", fontsize=10];\n")
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
-		fmt.Fprintf(&b, "\t%s [label=%s%s];\n", n.ID, quote(n.words()), n.shape())
+		fmt.Fprintf(&b, "\t%s [label=%s%s];\n", n.ID, quote(nodeWords(n)), shape(n))
 	}
 	for i := range g.Edges {
 		e := &g.Edges[i]
-		fmt.Fprintf(&b, "\t%s -> %s [label=%s, penwidth=%.1f%s];\n", e.From, e.To, quote(e.words()), 0.5+3*e.P, e.color())
+		fmt.Fprintf(&b, "\t%s -> %s [label=%s, penwidth=%.1f%s];\n", e.From, e.To, quote(edgeWords(e)), 0.5+3*e.P, color(e))
 	}
 	b.WriteString("}\n")
 	return []byte(b.String())
 }
 
-func (n *Node) words() string {
+func nodeWords(n *Node) string {
 	w := n.Step
 	if n.Role == Start || n.Role == End {
 		return w
@@ -44,7 +44,7 @@ func (n *Node) words() string {
 	return w + fmt.Sprintf("\n%.2f bits", n.Entropy)
 }
 
-func (n *Node) shape() string {
+func shape(n *Node) string {
 	switch n.Role {
 	case Start, End:
 		return ", shape=circle"
@@ -54,7 +54,7 @@ func (n *Node) shape() string {
 	return ""
 }
 
-func (e *Edge) words() string {
+func edgeWords(e *Edge) string {
 	w := fmt.Sprintf("%s, %.1f bits", share(e.P), e.Bits)
 	if e.Median != nil && e.P99 != nil {
 		w += fmt.Sprintf("\n%s, 99 %% %s", detect.Words(duration(*e.Median)), detect.Words(duration(*e.P99)))
@@ -65,7 +65,7 @@ func (e *Edge) words() string {
 	return w
 }
 
-func (e *Edge) color() string {
+func color(e *Edge) string {
 	if e.Change != nil {
 		return ", color=red, fontcolor=red"
 	}

@@ -4,77 +4,25 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
+
+	"github.com/entropy-fabric/entropy"
 )
 
-// Graph is which step of one kind of entities follows which.
-type Graph struct {
-	Kind    string  `json:"kind"`
-	Cases   int     `json:"cases"`        // that have ended
-	Events  float64 `json:"events"`       // steps that were counted
-	Rate    float64 `json:"entropy_rate"` // bits per transition: how open it is, on average, what follows
-	Nodes   []Node  `json:"nodes"`
-	Edges   []Edge  `json:"edges"`
-	LeftOut LeftOut `json:"left_out"`
-}
-
-// The roles of a node. A step may call itself "(start)": the role tells.
-const (
-	Step  = "step"
-	Start = "start" // before the first step of a case
-	End   = "end"   // after the last
-	Other = "other" // all steps beyond the limit of what is told apart
+// A graph and its parts are of the root's vocabulary: they travel to clients.
+type (
+	Graph   = entropy.EntropyGraph
+	Node    = entropy.GraphNode
+	Edge    = entropy.GraphEdge
+	Change  = entropy.GraphChange
+	LeftOut = entropy.GraphLeftOut
 )
 
-// Node is a step, or an end of the cases.
-type Node struct {
-	ID      string   `json:"id"` // within this graph
-	Role    string   `json:"role"`
-	Step    string   `json:"step"`
-	Count   float64  `json:"count"`
-	Share   float64  `json:"share"`     // of all steps; of the ends, of all cases
-	Entropy float64  `json:"entropy"`   // of what follows, bits
-	Median  *float64 `json:"median_ms"` // of how long the step takes; nil: not known
-}
-
-// Edge is a transition.
-type Edge struct {
-	From   string   `json:"from"` // ID of a node
-	To     string   `json:"to"`
-	Count  float64  `json:"count"`
-	P      float64  `json:"p"`             // share of what followed From
-	Bits   float64  `json:"bits"`          // -log2 p
-	Median *float64 `json:"gap_median_ms"` // from one to the other; nil: not known
-	P99    *float64 `json:"gap_p99_ms"`
-	Change *Change  `json:"change"` // nil: it is not among what changed last
-}
-
-// Change is that the share of a transition became another one.
-type Change struct {
-	At  time.Time `json:"at"` // when it was confirmed
-	Was float64   `json:"was"`
-	Is  float64   `json:"is"`
-}
-
-// LeftOut says what a bound has kept out of a graph.
-type LeftOut struct {
-	Nodes       int     `json:"nodes"`
-	Edges       int     `json:"edges"`
-	Transitions float64 `json:"transitions"` // share of all that were counted
-}
-
-// String says it in words, and nothing when nothing was left out.
-func (l LeftOut) String() string {
-	if l.Nodes == 0 && l.Edges == 0 {
-		return ""
-	}
-	return fmt.Sprintf("left out: %d steps and %d transitions, %.2g %% of what was counted", l.Nodes, l.Edges, 100*l.Transitions)
-}
-
-// The number of nodes and edges that are drawn when nothing else is asked for.
+// The roles of a node.
 const (
-	DefaultNodes = 100
-	DefaultEdges = 400
+	Step  = entropy.GraphStep
+	Start = entropy.GraphStart
+	End   = entropy.GraphEnd
+	Other = entropy.GraphOther
 )
 
 // Normalize puts nodes and edges in their order and gives them their IDs: the
@@ -114,7 +62,7 @@ type IndexedEdge struct {
 
 // Bound returns the graph with the most frequent of its nodes and edges, at
 // most so many of each, and says what it left out. Both ends of the cases stay.
-func (g *Graph) Bound(nodes, edges int) *Graph {
+func Bound(g *Graph, nodes, edges int) *Graph {
 	b := *g
 	b.Nodes, b.Edges = nil, nil
 	kept := mostFrequent(len(g.Nodes), nodes, func(i int) (float64, bool) {

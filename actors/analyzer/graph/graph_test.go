@@ -49,7 +49,7 @@ func TestDOT(t *testing.T) {
 	n2 -> n3 [label="100 %, 0.0 bits", penwidth=3.5];
 }
 `
-	if got := string(small().DOT()); got != want {
+	if got := string(DOT(small())); got != want {
 		t.Errorf("%s", got)
 	}
 }
@@ -75,7 +75,7 @@ func hostileGraph() *Graph {
 // quotes. Where Graphviz is there, it reads them and has the names again.
 func TestHostileNamesInDOT(t *testing.T) {
 	g := hostileGraph()
-	dot := g.DOT()
+	dot := DOT(g)
 	if n, want := bytes.Count(dot, []byte("\n")), 6+len(g.Nodes)+len(g.Edges)+1; n != want {
 		t.Errorf("%d lines, not %d:\n%s", n, want, dot)
 	}
@@ -119,7 +119,7 @@ func closing(s string) int {
 // uses it for, names only nodes that are there, and gives back every name.
 func TestGraphML(t *testing.T) {
 	for _, g := range []*Graph{small(), hostileGraph(), Normalize("empty", nil, nil)} {
-		text, err := g.GraphML()
+		text, err := GraphML(g)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +186,7 @@ func TestBound(t *testing.T) {
 		edges = append(edges, IndexedEdge{Edge{Count: float64(i + 1)}, 0, i + 2}, IndexedEdge{Edge{Count: float64(i + 1)}, i + 2, 1})
 	}
 	g := Normalize("k", nodes, edges)
-	b := g.Bound(12, 15)
+	b := Bound(g, 12, 15)
 	if len(b.Nodes) != 12 || len(b.Edges) != 15 || b.LeftOut.Nodes != 40 || b.LeftOut.Edges != 85 {
 		t.Fatalf("%d nodes, %d edges, left out %+v", len(b.Nodes), len(b.Edges), b.LeftOut)
 	}
@@ -200,13 +200,13 @@ func TestBound(t *testing.T) {
 	if b.Nodes[0].Role != Start || b.Nodes[11].Role != End || b.Nodes[1].Step != "s40" {
 		t.Errorf("%+v", b.Nodes)
 	}
-	if again := b.Bound(12, 15); !reflect.DeepEqual(again, b) {
+	if again := Bound(b, 12, 15); !reflect.DeepEqual(again, b) {
 		t.Errorf("bound twice: %+v", again.LeftOut)
 	}
-	if all := g.Bound(1000, 1000); !reflect.DeepEqual(all, g) || all.LeftOut.String() != "" {
+	if all := Bound(g, 1000, 1000); !reflect.DeepEqual(all, g) || all.LeftOut.String() != "" {
 		t.Errorf("%+v", all.LeftOut)
 	}
-	if !strings.Contains(string(b.DOT()), "left out: 40 steps and 85 transitions") {
+	if !strings.Contains(string(DOT(b)), "left out: 40 steps and 85 transitions") {
 		t.Error("the drawing does not say what was left out")
 	}
 }

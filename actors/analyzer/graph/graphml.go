@@ -71,7 +71,7 @@ var mlKeys = []mlKey{
 
 // GraphML returns the graph as a document that the schema of GraphML 1.0
 // accepts. What is not known is left out.
-func (g *Graph) GraphML() ([]byte, error) {
+func GraphML(g *Graph) ([]byte, error) {
 	d := mlDocument{
 		Instance: "http://www.w3.org/2001/XMLSchema-instance",
 		Schema:   "http://graphml.graphdrawing.org/xmlns http://graphml.graphdrawing.org/xmlns/1.0/graphml.xsd",

@@ -29,7 +29,11 @@ type bookKey struct {
 // lasting are the channels whose deviations go on until they are said to end; the
 // others are about one moment.
 func lasting(channel string) bool {
-	return channel != analyzer.Unseen && channel != analyzer.Transition
+	switch channel {
+	case analyzer.Unseen, analyzer.Transition, analyzer.Sequence, analyzer.Value:
+		return false
+	}
+	return true
 }
 
 func keyOf(entity, step, channel, correlation string, from time.Time) bookKey {

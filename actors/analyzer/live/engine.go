@@ -100,7 +100,8 @@ func (e *engine) observe(o *analyzer.Observation, system, cause string) {
 		e.skewed++ // its source is not taken at its word for the time either
 		return
 	}
-	s := e.source(system)
+	o.Entity, o.Step, o.Case, o.Outcome = name(o.Entity), name(o.Step), name(o.Case), name(o.Outcome)
+	s := e.source(name(system))
 	var hole time.Duration
 	if o.Source, hole = s.hear(o.At, e.received); o.Source != s.system {
 		e.analyzer.AdvanceSource(o.Source, s.late)
@@ -122,6 +123,18 @@ func (e *engine) observe(o *analyzer.Observation, system, cause string) {
 	if o.Case != "" && !o.Last && e.predict != PredictNone {
 		e.foresee(o, cause)
 	}
+}
+
+// maxName bounds what is kept of a name, in bytes: an event may be much longer.
+const maxName = 256
+
+// name returns a name as it is learned: of a long one its beginning, and what tells it
+// from others that begin alike.
+func name(s string) string {
+	if len(s) <= maxName {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxName-40], "") + "…" + identifier(s)
 }
 
 // source returns the clock of a system.

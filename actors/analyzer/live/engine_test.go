@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/analyzer"
@@ -287,6 +288,10 @@ func TestRubbish(t *testing.T) {
 		forged.Attrs = json.RawMessage(`{"step":"x","channel":"late","bits":64}`)
 		nobody := step("shop", "", "x", "x", events[i].TS)
 		dirty.ledger.put(t, events[i].TS.Add(-time.Minute), future, forged, nobody)
+		long := strings.Repeat("ü", 100_000)
+		if x := name(long); len(x) > maxName || name(long+"x") == x || !utf8.ValidString(x) {
+			t.Fatalf("a long name is %d bytes: %q", len(x), x)
+		}
 	}
 	dirty.play(events, day0.Add(24*time.Hour))
 	if found := dirty.deviations(""); len(found) > 0 {

@@ -52,7 +52,7 @@ func deviationKey(entity, step, channel, id string, from time.Time) string {
 // caseOf returns the case that a deviation is about; "" for those of windows.
 func caseOf(d *analyzer.Deviation) string {
 	switch d.Channel {
-	case analyzer.Late, analyzer.Missing, analyzer.Unseen:
+	case analyzer.Late, analyzer.Missing, analyzer.Unseen, analyzer.Sequence:
 	case analyzer.Transition:
 		if d.Step == "*" {
 			return ""

@@ -9,6 +9,7 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/analyzer"
+	"github.com/entropy-fabric/entropy/actors/analyzer/graph"
 	"github.com/entropy-fabric/entropy/actors/analyzer/sketch"
 )
 
@@ -58,7 +59,7 @@ func (w *Watcher) snapshot(ctx context.Context) {
 
 func (e *engine) health() entropy.EntropyHealth {
 	h := e.analyzer.Health()
-	return entropy.EntropyHealth{Series: h.Series, Cases: h.Cases, Open: h.Open, Evicted: h.Evicted, CasesCut: h.CasesCut, Events: e.events, Duplicates: h.Duplicates,
+	return entropy.EntropyHealth{Series: h.Series, Cases: h.Cases, Open: len(e.book.open), Evicted: h.Evicted, CasesCut: h.CasesCut, Events: e.events, Duplicates: h.Duplicates,
 		Skewed: h.Skewed + e.skewed, Reordered: h.Reordered, Unlearned: h.Unlearned, Tests: h.Tests, Limit: finite(h.Limit), FalseAlarms: finite(h.Expected),
 		Deviations: e.deviations, Predictions: e.predictions}
 }
@@ -97,12 +98,25 @@ func (w *Watcher) Deviations(ctx context.Context, f entropy.DeviationFilter) (li
 	return list, err
 }
 
-// Around compares the system entropy of kinds of entities before and after a moment
-// with that of all others; no kinds means all.
-func (w *Watcher) Around(ctx context.Context, kinds []string, at time.Time, before, after time.Duration) (x Effect, err error) {
-	err = w.ask(ctx, func(e *engine) { x = e.phi.around(kinds, at, before, after) })
+// EntropyEffect implements [entropy.EntropyService].
+func (w *Watcher) EntropyEffect(ctx context.Context, q entropy.EffectQuery) (x entropy.EntropyEffect, err error) {
+	for _, d := range []*time.Duration{&q.Before, &q.After} {
+		if *d == 0 {
+			*d = time.Hour
+		}
+		if *d < 0 || *d > longestSpan {
+			return x, entropy.Errorf(entropy.CodeInvalid, "%v is no span to compare", *d).WithHint("it is up to 30 days, as in 1h")
+		}
+	}
+	if q.At.IsZero() {
+		return x, entropy.Errorf(entropy.CodeInvalid, "there is no moment to compare around").WithHint("give it as in at=2026-01-31T16:42:00Z")
+	}
+	err = w.ask(ctx, func(e *engine) { x = e.phi.around(q.Kinds, q.At, q.Before, q.After) })
 	return x, err
 }
+
+// longestSpan bounds what is compared.
+const longestSpan = 30 * 24 * time.Hour
 
 // Predict implements [entropy.EntropyService].
 func (w *Watcher) Predict(ctx context.Context, id string) (p entropy.EntropyPrediction, err error) {
@@ -116,6 +130,34 @@ func (w *Watcher) Predict(ctx context.Context, id string) (p entropy.EntropyPred
 		err = entropy.Errorf(entropy.CodeNotFound, "no case %.80q is under way", id).WithHint("a case is what events share a correlation_id for; one that has ended is not expected to go on")
 	}
 	return p, err
+}
+
+// EntropyGraph implements [entropy.EntropyService].
+func (w *Watcher) EntropyGraph(ctx context.Context, kind string, nodes, edges int) (entropy.EntropyGraph, error) {
+	var g *graph.Graph
+	var kinds []string
+	if err := w.ask(ctx, func(e *engine) {
+		var ok bool
+		if g, ok = e.analyzer.Graph(kind); !ok {
+			kinds = e.analyzer.Kinds()
+		}
+	}); err != nil {
+		return entropy.EntropyGraph{}, err
+	}
+	if g == nil {
+		notFound := entropy.Errorf(entropy.CodeNotFound, "no case of the kind %.80q was seen", kind)
+		if len(kinds) == 0 {
+			return entropy.EntropyGraph{}, notFound.WithHint("a case is what events share a correlation_id for")
+		}
+		return entropy.EntropyGraph{}, notFound.WithHint("kinds with cases are: %s", strings.Join(kinds[:min(20, len(kinds))], ", "))
+	}
+	return *graph.Bound(g, cmp.Or(nodes, entropy.DefaultGraphNodes), cmp.Or(edges, entropy.DefaultGraphEdges)), nil
+}
+
+// EntropyDue implements [entropy.EntropyService].
+func (w *Watcher) EntropyDue(ctx context.Context, entity string) (due []entropy.EntropyDue, err error) {
+	err = w.ask(ctx, func(e *engine) { due = e.analyzer.Due(entity, e.mark, entropy.MaxDue) })
+	return due, err
 }
 
 // EntropySeries implements [entropy.EntropyService].
@@ -141,10 +183,10 @@ func (w *Watcher) EntropySeries(ctx context.Context, entity, step string) (s ent
 
 func seriesReport(v *analyzer.View) entropy.EntropySeries {
 	r := &v.Result
-	s := entropy.EntropySeries{EntityID: v.Entity, Step: v.Step, N: finite(v.N), Tested: v.Tested, Open: !v.Deviating.IsZero(), Channel: v.Channel,
+	s := entropy.EntropySeries{EntityID: v.Entity, Step: v.Step, N: finite(max(v.N, v.Ended)), Tested: v.Tested, Open: !v.Deviating.IsZero(), Channel: v.Channel,
 		Window: entropy.TimeWindow{From: v.From.UTC(), To: v.To.UTC()}, Buckets: []entropy.EntropyRange{}, Entropy: finite(r.Entropy), Normal: finite(r.Normal),
 		P50: r.Is.P50.Milliseconds(), P95: r.Is.P95.Milliseconds(), NormalP50: r.Was.P50.Milliseconds(), NormalP95: r.Was.P95.Milliseconds(),
-		JSDBits: finite(r.Divergence), P: finite(r.P), Why: []string{}, Examples: orEmpty(v.Cases()), Hours: v.Hours, Recent: []float64{},
+		JSDBits: finite(r.Divergence), P: finite(r.P), Why: []string{}, Examples: orEmpty(v.Cases()), Hours: append([]float64{}, v.Hours...), Recent: []float64{},
 		Next: expected(v.Next), Again: expected(v.Again), Outcomes: []entropy.OutcomeShare{}}
 	if s.Open || r.P < 0.01 {
 		s.Why = orEmpty(v.Why)
