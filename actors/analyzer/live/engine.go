@@ -124,7 +124,7 @@ func (e *engine) observe(o *analyzer.Observation, system, cause string) {
 	kind, _ := entropy.SplitEntity(o.Entity)
 	e.phi.add(kind, o.At, amount{events: 1, bits: finite(r.Bits)})
 	e.turn(o.At)
-	if o.Case != "" && !o.Last && e.predict != PredictNone {
+	if o.Case != "" && !o.Last && !o.Alone && e.predict != PredictNone {
 		e.foresee(o, cause)
 	}
 }
