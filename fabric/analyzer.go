@@ -2,12 +2,14 @@ package fabric
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/analyzer"
 	"github.com/entropy-fabric/entropy/actors/analyzer/live"
 	"github.com/entropy-fabric/entropy/cluster/telemetry"
+	"github.com/entropy-fabric/entropy/persistence/ledger"
 )
 
 // AnalyzerConfig configures the analyzer of a control plane. The zero value runs it.
@@ -15,7 +17,7 @@ type AnalyzerConfig struct {
 	Off bool
 	// Zone is the location of the hours of the week, as in Europe/Berlin; "" means UTC.
 	Zone string
-	// Memory bounds what is learned, in bytes, about; 0 means 256 MiB.
+	// Memory bounds what is learned, in bytes, about; 0 means 512 MiB.
 	Memory int64
 	// Predict says which predictions are written down; "" means some.
 	Predict live.Predict
@@ -35,6 +37,17 @@ func (a *AnalyzerConfig) settings() (live.Config, error) {
 		c.Analyzer.Zone = zone
 	}
 	return c, c.Validate()
+}
+
+// Room returns how much memory the analyzer may take, in bytes.
+func (a *AnalyzerConfig) Room() int64 {
+	switch {
+	case a.Off:
+		return 0
+	case a.Memory == 0:
+		return live.DefaultMemory
+	}
+	return a.Memory
 }
 
 // Validate reports what is wrong with the settings as they are written.
@@ -88,4 +101,31 @@ func (c *Control) analyzerStats() telemetry.AnalyzerStats {
 	s := c.watch.Stats()
 	return telemetry.AnalyzerStats{Live: s.State == entropy.EntropyLive, Lag: s.LastRow - min(s.Row, s.LastRow), Phi: s.Phi, Silent: s.Silent,
 		Series: s.Health.Series, Open: s.Health.Open, Evicted: s.Health.Evicted, Events: s.Health.Events, Deviations: s.Health.Deviations, FalseAlarms: s.Health.FalseAlarms}
+}
+
+// publishFindings publishes what the analyzer records, until ctx ends: at least once,
+// from where it was before the last stop.
+func (c *Control) publishFindings(ctx context.Context) {
+	if c.bus == nil || c.watch == nil {
+		return
+	}
+	f := ledger.Follower{Source: c.ledger, Name: "bus.entropy", Types: []string{analyzer.OwnPrefix}, Batch: 256, Logger: c.cfg.Logger,
+		Handle: func(ctx context.Context, rows []entropy.LedgerEntry) error {
+			return c.bus.PublishFindings(ctx, ownFindings(rows))
+		}}
+	if err := f.Run(ctx); err != nil {
+		c.cfg.Logger.Error("what the analyzer finds is not published", "error", err)
+	}
+}
+
+// ownFindings returns the events of rows that are the analyzer's own, and for others:
+// that it was started is not.
+func ownFindings(rows []entropy.LedgerEntry) (events []entropy.Event) {
+	for i := range rows {
+		var e entropy.Event
+		if rows[i].Origin == live.Origin && json.Unmarshal(rows[i].Event, &e) == nil && e.Type != entropy.EntropyStarted {
+			events = append(events, e)
+		}
+	}
+	return events
 }

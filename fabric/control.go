@@ -279,6 +279,7 @@ func (c *Control) Run(ctx context.Context) error {
 	sweeping.Go(func() { c.runRelays(ctx) })
 	sweeping.Go(func() { c.runActions(ctx) })
 	sweeping.Go(func() { c.runAnalyzer(ctx) })
+	sweeping.Go(func() { c.publishFindings(ctx) })
 	sweeping.Go(func() { c.runRules(ctx) })
 	defer func() {
 		cancel(nil)

@@ -102,6 +102,7 @@ func (a *Analyzer) Observe(o Observation, now time.Time) Reading {
 	o.At = o.At.In(a.config.Zone)
 	class, _ := entropy.SplitEntity(o.Entity)
 	own, all := a.at(seriesID{entity: o.Entity, step: o.Step}), a.at(seriesID{class, o.Step, true})
+	all.by = o.Source
 	if o.Case != "" {
 		a.follow(&o, class, own, all, &r)
 	} else {
@@ -160,7 +161,12 @@ func (a *Analyzer) duration(o *Observation, own, all *series) float64 {
 	a.observe(own, o.At, bucket, o.Case)
 	if !ready && !own.anew {
 		a.observe(all, o.At, bucket, o.Case)
-	} else if !all.deviating() && !own.deviating() {
+		return bits
+	}
+	if all.deviating() && o.At.Sub(all.latestWindow()) >= cleanWindows*a.config.MaxSpan {
+		a.windowEnded(all, o.At, EndedGivenUp) // its entities are tested by themselves now
+	}
+	if !all.deviating() && !own.deviating() {
 		all.base.Learn(o.At, baseline.HourOfWeek(o.At), bucket, 1)
 	}
 	return bits
@@ -184,6 +190,10 @@ func (a *Analyzer) AdvanceSource(source string, now time.Time) {
 		a.overdue(w)
 	}
 }
+
+// Excuse lets the time of a source stand still for a gap in which nothing was heard
+// of it, or nobody listened: what is waited for is due that much later.
+func (a *Analyzer) Excuse(source string, gap time.Duration) { a.waits.excuse(source, gap) }
 
 // Found returns what was found since it was last asked, the most surprising first.
 func (a *Analyzer) Found() []Deviation {

@@ -175,6 +175,9 @@ const gapsPerLimit = 16
 // is waited for still longer becomes certain: so long that, among all waits of
 // the last day, the share of false ones is bounded.
 func (a *Analyzer) overdue(w *wait) {
+	if a.elsewhere(w) {
+		return
+	}
 	switch w.stage {
 	case idle:
 		a.closeCase(w.of)

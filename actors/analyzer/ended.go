@@ -23,7 +23,7 @@ const (
 	EndedNormal    = "normal"    // three windows in a row were as they used to be
 	EndedAdopted   = "adopted"   // it has lasted so long that it is the new normal
 	EndedCame      = "came"      // what was late or missing came after all
-	EndedGivenUp   = "given_up"  // it never came, and the case is closed
+	EndedGivenUp   = "given_up"  // it never came, and the case is closed; or, of a kind, its entities are tested by themselves now
 	EndedForgotten = "forgotten" // for want of room
 )
 

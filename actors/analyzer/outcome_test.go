@@ -122,3 +122,22 @@ func TestBurstsAreLearned(t *testing.T) {
 		t.Errorf("%d alarms over what happens all the time", n)
 	}
 }
+
+// proves E-3: a deviation of a whole kind does not stay open, and keep the kind from
+// learning, when its entities have become old enough to be tested by themselves.
+func TestAKindIsNotOpenForEver(t *testing.T) {
+	a := New(Config{})
+	all := a.at(seriesID{"k", "s", true})
+	all.opened, all.as, all.from = start, "location", start
+	a.open = 1
+	r := stat.NewRand(1)
+	var ended []Ended
+	for i := range 3000 {
+		at := start.Add(time.Duration(i) * 10 * time.Minute)
+		a.Observe(Observation{Entity: "k:1", Step: "s", Case: fmt.Sprint(i), Last: true, At: at, Timed: true, Latency: time.Duration(1e9 * (1 + r.Float64()))}, at)
+		ended = append(ended, a.Ended()...)
+	}
+	if len(ended) != 1 || ended[0].Entity != "k:*" || ended[0].How != EndedGivenUp || a.Health().Open != 0 {
+		t.Errorf("ended %+v, open %d", ended, a.Health().Open)
+	}
+}

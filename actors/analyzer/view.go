@@ -31,6 +31,7 @@ type View struct {
 	Next         *baseline.Expectation // until the next step of the case; nil: unknown
 	Again        *baseline.Expectation // until the same step again, where there are no cases
 	Outcomes     map[string][2]float64 // by word: normal share, count in the window that is filling
+	Ended        float64               // outcomes that the normal shares are from
 	examples     []string
 }
 
@@ -46,6 +47,34 @@ func (a *Analyzer) View(entity, step string) (View, bool) {
 	}
 	s := e.Value.(*entry[seriesID, *series]).value
 	v := View{Entity: s.name(), Step: s.step, N: s.base.N(), Tested: s.tested, Deviating: s.opened, Channel: s.as, Recent: s.past.Recent()}
+	if x := s.outcomes; x != nil {
+		v.Outcomes = make(map[string][2]float64)
+		for _, c := range x.base {
+			v.Outcomes[c.word] = [2]float64{c.n / max(1e-9, x.base.total()), 0}
+		}
+		for _, c := range x.now {
+			v.Outcomes[c.word] = [2]float64{v.Outcomes[c.word][0], c.n}
+		}
+		v.Tested = v.Tested || x.tested
+		if v.Deviating.IsZero() && !x.opened.IsZero() {
+			v.Deviating, v.Channel = x.opened, Outcome
+		}
+		v.Ended = x.n()
+	}
+	if x, ok := s.next.Expect(); ok {
+		v.Next = &x
+	}
+	if x, ok := s.self.Expect(); ok {
+		v.Again = &x
+	}
+	if s.base.Weight() > 0 || s.now.n > 0 {
+		a.viewTimes(&v, s)
+	}
+	return v, true
+}
+
+// viewTimes fills in what is known of how long a series' steps take, and when.
+func (a *Analyzer) viewTimes(v *View, s *series) {
 	w := s.shown
 	if w == nil || w.n == 0 {
 		w = &s.now
@@ -64,22 +93,6 @@ func (a *Analyzer) View(entity, step string) (View, bool) {
 			v.Hours[i] /= total
 		}
 	}
-	if x, ok := s.next.Expect(); ok {
-		v.Next = &x
-	}
-	if x, ok := s.self.Expect(); ok {
-		v.Again = &x
-	}
-	if x := s.outcomes; x != nil {
-		v.Outcomes = make(map[string][2]float64)
-		for _, c := range x.base {
-			v.Outcomes[c.word] = [2]float64{c.n / max(1e-9, x.base.total()), 0}
-		}
-		for _, c := range x.now {
-			v.Outcomes[c.word] = [2]float64{v.Outcomes[c.word][0], c.n}
-		}
-	}
-	return v, true
 }
 
 // seriesOf returns the series that an entity and a step name.

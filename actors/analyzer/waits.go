@@ -83,6 +83,48 @@ func (w waits) first(now time.Time) *wait {
 	return best
 }
 
+// excuse lets the time of a source stand still for a while that nothing was heard of
+// it: what is waited for is due that much later.
+func (w waits) excuse(source string, gap time.Duration) {
+	q := w[source]
+	if q == nil {
+		return
+	}
+	for _, v := range *q { // all alike, so that their order stays
+		v.due = v.due.Add(gap)
+		if v.stage <= patient {
+			v.since = v.since.Add(gap)
+		}
+	}
+}
+
+// elsewhere moves a wait that is due to the source that states what is expected next,
+// if that is another, and reports whether it did: late is what is late by its time.
+func (a *Analyzer) elsewhere(w *wait) bool {
+	if w.of == nil || w.stage != patient {
+		return false
+	}
+	k := a.kinds[w.of.class]
+	if k == nil {
+		return false
+	}
+	next := k.model.Expect(w.of.context, 1)
+	if len(next) == 0 {
+		return false
+	}
+	e, ok := a.series.items[seriesID{w.of.class, next[0].Step, true}]
+	if !ok {
+		return false
+	}
+	by := e.Value.(*entry[seriesID, *series]).value.by
+	if by == "" || by == w.source {
+		return false
+	}
+	w.source = by
+	a.waits.arm(w, w.due)
+	return true
+}
+
 // queue holds the waits of one source, the next due first.
 type queue []*wait
 

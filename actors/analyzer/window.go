@@ -34,6 +34,7 @@ type series struct {
 	absent  time.Time // since when none has come in time; zero: the last did
 
 	latest time.Time // of its events
+	by     string    // the source of the newest; of kinds only
 	wait   wait
 
 	outcomes *outcomes // nil: it has none

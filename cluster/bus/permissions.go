@@ -15,7 +15,7 @@ const (
 	RoleControl  Role = "control"  // everything
 	RoleProducer Role = "producer" // asks for actions
 	RoleExecutor Role = "executor" // carries out the actions of its commands
-	RoleReader   Role = "reader"   // hears the facts
+	RoleReader   Role = "reader"   // hears the facts, and what the analyzer finds
 	RoleSource   Role = "source"   // reports events from outside
 )
 
@@ -77,7 +77,7 @@ func Permissions(c Credential) (publish, subscribe Subjects) {
 		publish.Deny = []string{SubjectNormalized + "." + ownToken, subjectEvents + ".>"}
 	case RoleReader:
 		for _, s := range streamTable(nil) {
-			if s.facts { // a message at a time, or in batches; a reader makes no consumers: they publish where they are told
+			if s.open { // a message at a time, or in batches; a reader makes no consumers: they publish where they are told
 				publish.Allow = append(publish.Allow, "$JS.API.STREAM.INFO."+s.name, "$JS.API.DIRECT.GET."+s.name, "$JS.API.DIRECT.GET."+s.name+".>")
 				subscribe.Allow = append(subscribe.Allow, s.subjects...)
 			}

@@ -22,7 +22,7 @@ func subjectsOf(name string) []string {
 		"actions.requested", "actions.requested.restart", "actions.requested.drain", "actions.requested.restart.x",
 		"actions.progress", "actions.result", "actions.dlq", "actions.verdict." + name,
 		"events.normalized", "events.normalized.plc", "events.normalized.plc.a.b", "events.normalized.entropy", "events.normalized.entropy.job",
-		"$SYS.REQ.SERVER.PING", "anything", "$KV.x.y",
+		"entropy.deviation.job", "$SYS.REQ.SERVER.PING", "anything", "$KV.x.y",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.CONSUMER.INFO.ACTIONS_ORDERS.exec-restart", "$JS.API.CONSUMER.INFO.ACTIONS_ORDERS.exec-drain",
 		"$JS.API.CONSUMER.MSG.NEXT.ACTIONS_ORDERS.exec-restart", "$JS.API.CONSUMER.MSG.NEXT.ACTIONS_ORDERS.exec-drain",
 		"$JS.ACK.ACTIONS_ORDERS.exec-restart.1.1.1.1.0", "$JS.ACK.ACTIONS_ORDERS.exec-drain.1.1.1.1.0",
@@ -66,7 +66,7 @@ func allowed(role Role, name string) (publish, subscribe func(string) bool) {
 				return own(s) || s == "actions.verdict."+name
 			}
 	case RoleReader:
-		facts := []string{StreamProgress, StreamResult, StreamDeadLetters, StreamEvents}
+		facts := []string{StreamProgress, StreamResult, StreamDeadLetters, StreamEvents, StreamEntropy}
 		return func(s string) bool {
 				for _, f := range facts {
 					if s == "$JS.API.STREAM.INFO."+f || s == "$JS.API.DIRECT.GET."+f || strings.HasPrefix(s, "$JS.API.DIRECT.GET."+f+".") {
@@ -75,7 +75,7 @@ func allowed(role Role, name string) (publish, subscribe func(string) bool) {
 				}
 				return false
 			}, func(s string) bool {
-				return own(s) || s == "actions.progress" || s == "actions.result" || s == "actions.dlq" || strings.HasPrefix(s, "events.normalized.entropy.")
+				return own(s) || s == "actions.progress" || s == "actions.result" || s == "actions.dlq" || strings.HasPrefix(s, "entropy.") || strings.HasPrefix(s, "events.normalized.entropy.")
 			}
 	}
 	return no, no

@@ -20,6 +20,8 @@ const (
 	SubjectDeadLetter = "actions.dlq"
 	SubjectNormalized = "events.normalized" // and below: events from outside; below .entropy: our own
 
+	SubjectEntropy = "entropy" // .<deviation, recovered, …>.<kind>: what the analyzer finds
+
 	ownToken      = "entropy"
 	subjectEvents = SubjectNormalized + "." + ownToken // .<kind>
 )
@@ -35,6 +37,7 @@ const (
 	StreamDeadLetters     = "ACTIONS_DLQ"
 	StreamEvents          = "EVENTS"
 	StreamEventsIn        = "EVENTS_IN"
+	StreamEntropy         = "ENTROPY"
 )
 
 // rebuilding is the metadata of a stream of facts that may lack some: it was made
@@ -51,7 +54,8 @@ type stream struct {
 	synced   bool          // an acknowledged message survives power loss
 	full     jetstream.DiscardPolicy
 	work     bool // a message is gone once it is acknowledged
-	facts    bool // from the journal: read by anybody, rebuilt by the outbox
+	facts    bool // from the journal: rebuilt by the outbox
+	open     bool // read by anybody
 }
 
 const day = 24 * time.Hour
@@ -70,10 +74,11 @@ func streamTable(sources []string) []stream {
 		{name: StreamOrders, subjects: one(SubjectRequested + ".*"), share: 15, age: 31 * day, window: 10 * time.Minute, synced: true, full: jetstream.DiscardNew, work: true},
 		{name: StreamReportsProgress, subjects: one(SubjectProgress + ".*"), share: 5, age: day, window: 2 * time.Minute},
 		{name: StreamReportsResult, subjects: one(SubjectResult + ".*"), share: 15, age: 7 * day, window: 10 * time.Minute, synced: true},
-		{name: StreamProgress, subjects: one(SubjectProgress), share: 4, age: 7 * day, window: factWindow, facts: true},
-		{name: StreamResult, subjects: one(SubjectResult), share: 8, age: 30 * day, window: factWindow, synced: true, facts: true},
-		{name: StreamDeadLetters, subjects: one(SubjectDeadLetter), share: 8, age: 30 * day, window: 10 * time.Minute, synced: true, facts: true},
-		{name: StreamEvents, subjects: one(subjectEvents + ".>"), share: 20, age: 30 * day, window: factWindow, facts: true},
+		{name: StreamProgress, subjects: one(SubjectProgress), share: 4, age: 7 * day, window: factWindow, facts: true, open: true},
+		{name: StreamResult, subjects: one(SubjectResult), share: 8, age: 30 * day, window: factWindow, synced: true, facts: true, open: true},
+		{name: StreamDeadLetters, subjects: one(SubjectDeadLetter), share: 8, age: 30 * day, window: 10 * time.Minute, synced: true, facts: true, open: true},
+		{name: StreamEvents, subjects: one(subjectEvents + ".>"), share: 18, age: 30 * day, window: factWindow, facts: true, open: true},
+		{name: StreamEntropy, subjects: one(SubjectEntropy + ".>"), share: 2, age: 30 * day, window: 10 * time.Minute, synced: true, open: true},
 		{name: StreamEventsIn, subjects: in, share: 10, age: 7 * day, window: 10 * time.Minute, synced: true, full: jetstream.DiscardNew},
 	}
 }
@@ -92,7 +97,7 @@ func (b *Bus) streamConfig(s stream) jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name: s.name, Subjects: s.subjects, Storage: jetstream.FileStorage, Replicas: int(b.replicas.Load()),
 		MaxAge: s.age, MaxBytes: b.cfg.MaxStore * s.share / 100, MaxMsgSize: -1, Discard: s.full, Duplicates: s.window,
-		AllowDirect: s.facts, Metadata: map[string]string{},
+		AllowDirect: s.open, Metadata: map[string]string{},
 	}
 	if s.work {
 		c.Retention = jetstream.WorkQueuePolicy

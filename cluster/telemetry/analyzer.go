@@ -31,7 +31,7 @@ func newAnalyzerCollector(source func() AnalyzerStats) *analyzerCollector {
 		phi:         describe("entropy_analyzer_phi_bits", "System entropy of the last hour with events, in bits per event."),
 		silent:      describe("entropy_analyzer_silent_sources", "Sources of events that are silent for longer than they ever are."),
 		series:      describe("entropy_analyzer_series", "Steps of entities that are remembered."),
-		open:        describe("entropy_analyzer_open_deviations", "Deviations of windows that have not ended."),
+		open:        describe("entropy_analyzer_open_deviations", "Deviations that have not ended."),
 		evicted:     describe("entropy_analyzer_evicted_series_total", "Steps of entities forgotten for want of room since the start."),
 		events:      describe("entropy_analyzer_events_total", "Events observed since the start, the past included."),
 		deviations:  describe("entropy_analyzer_deviations_total", "Deviations found since the start, the past included."),

@@ -127,7 +127,7 @@ func (a *app) controlCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		relaxCollector()
+		relaxCollector(conf.Analyzer.Room())
 		control, err := fabric.OpenControl(ctx, conf)
 		if err != nil {
 			return err

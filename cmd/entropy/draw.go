@@ -5,15 +5,23 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/entropy-fabric/entropy"
 )
 
-// width returns how many columns the terminal has: COLUMNS, else what it says, else 80.
+// width returns how many columns there are to draw in.
 func (a *app) width() int {
+	if n := a.columns(); n > 0 {
+		return n
+	}
+	return 80
+}
+
+// columns returns how many columns the terminal has: COLUMNS, else what it says; 0
+// where there is none.
+func (a *app) columns() int {
 	if n, err := strconv.Atoi(a.env("COLUMNS")); err == nil && n > 0 {
 		return max(n, leastWidth)
 	}
@@ -22,7 +30,7 @@ func (a *app) width() int {
 			return max(int(ws.Col), leastWidth)
 		}
 	}
-	return 80
+	return 0
 }
 
 const leastWidth = 20
@@ -57,7 +65,7 @@ func bar(share, whole float64, n int) string {
 }
 
 // inWords writes milliseconds as people say them.
-func inWords(ms int64) string { return span(time.Duration(ms) * time.Millisecond) }
+func inWords(ms int64) string { return short(float64(ms)) }
 
 // short writes milliseconds in few characters.
 func short(ms float64) string {
@@ -153,11 +161,8 @@ func drawRest(b *strings.Builder, s *entropy.EntropySeries, width int) {
 		}
 		fmt.Fprintf(b, "ends: %s\n", strings.Join(parts, ", "))
 	}
-	for name, g := range map[string]*entropy.ExpectedGap{"next step": s.Next, "again": s.Again} {
-		if g != nil {
-			fmt.Fprintf(b, "%s: half within %s, 99 %% within %s, late from %s on\n", name, inWords(g.P50), inWords(g.P99), inWords(g.Late))
-		}
-	}
+	drawGap(b, "next step", s.Next)
+	drawGap(b, "again", s.Again)
 	if len(s.Hours) == 168 {
 		var hours [24]float64
 		high := 0.0
@@ -180,6 +185,12 @@ func drawRest(b *strings.Builder, s *entropy.EntropySeries, width int) {
 			state = "ended: " + dash(d.Ended)
 		}
 		fmt.Fprintf(b, "%s  %s %s, %.1f bits, %s\n", d.At.UTC().Format("2006-01-02 15:04"), d.Channel, d.Direction, d.Bits, state)
+	}
+}
+
+func drawGap(b *strings.Builder, name string, g *entropy.ExpectedGap) {
+	if g != nil {
+		fmt.Fprintf(b, "%s: half within %s, 99 %% within %s, late from %s on\n", name, inWords(g.P50), inWords(g.P99), inWords(g.Late))
 	}
 }
 

@@ -23,7 +23,7 @@ type analyzerFlags struct {
 func (f *analyzerFlags) register(s *pflag.FlagSet) {
 	s.BoolVar(&f.off, "no-analyzer", false, "learn nothing from events, and find nothing in them (docs/ENTROPY.md)")
 	s.StringVar(&f.zone, "analyzer-zone", "", "time `ZONE` of the hours of the week that are learned, as in Europe/Berlin (default UTC)")
-	s.StringVar(&f.memory, "analyzer-memory", "", "about how much memory what is learned may take, as `AMOUNT` (default 256Mi)")
+	s.StringVar(&f.memory, "analyzer-memory", "", "about how much memory what is learned may take, as `AMOUNT` (default 512Mi: some 32,000 steps of entities)")
 	s.StringVar(&f.predict, "predict", string(live.PredictSome), "which predictions become events: none, some (the first of a case that is sure, at most 60 a minute) or all")
 }
 
@@ -90,8 +90,46 @@ func (a *app) surpriseCommand() *cobra.Command {
 		if len(all) == 0 && a.global.output == outputText {
 			return a.quiet(ctx, service)
 		}
+		if n := a.columns(); n > 0 && n < tableWidth && a.global.output == outputText {
+			return a.drawDeviations(all, n)
+		}
 		return list(a, all, deviationTable)
 	})
+}
+
+// tableWidth is from where on the table of deviations fits.
+const tableWidth = 110
+
+// drawDeviations draws deviations where there is no room for a table: a few lines each.
+func (a *app) drawDeviations(all []entropy.Deviation, width int) error {
+	for i := range all {
+		d := &all[i]
+		lines := []string{fmt.Sprintf("%s bits  %s  %s", decimal(d.Bits, 1), printable(d.EntityID), printable(d.Step)),
+			fmt.Sprintf("  %s, %s, %s", channelWords(d), d.At.UTC().Format("01-02 15:04"), stateWords(d))}
+		for _, w := range d.Why[:min(1, len(d.Why))] {
+			lines = append(lines, "  "+printable(w))
+		}
+		for _, l := range lines {
+			if err := a.printf("%s\n", shorten(l, width)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func channelWords(d *entropy.Deviation) string {
+	if d.Direction == "" {
+		return printable(d.Channel)
+	}
+	return printable(d.Channel + " (" + d.Direction + ")")
+}
+
+func stateWords(d *entropy.Deviation) string {
+	if d.Open {
+		return "open"
+	}
+	return dash(printable(d.Ended))
 }
 
 // pastTime reads a time in the past: RFC 3339, or how long ago.
@@ -138,17 +176,11 @@ func deviationTable(all []entropy.Deviation) *table {
 	t.row("BITS", "ENTITY", "STEP", "CHANNEL", "WHEN", "STATE", "WHY")
 	for i := range all {
 		d := &all[i]
-		channel, state, why := d.Channel, "open", ""
-		if d.Direction != "" {
-			channel += " (" + d.Direction + ")"
-		}
-		if !d.Open {
-			state = dash(d.Ended)
-		}
+		why := ""
 		if len(d.Why) > 0 {
 			why = d.Why[0]
 		}
-		t.row(decimal(d.Bits, 1), shorten(printable(d.EntityID), 40), shorten(printable(d.Step), 30), channel, d.At.UTC().Format("2006-01-02 15:04"), state, shorten(printable(why), 110))
+		t.row(decimal(d.Bits, 1), shorten(printable(d.EntityID), 40), shorten(printable(d.Step), 30), channelWords(d), d.At.UTC().Format("2006-01-02 15:04"), stateWords(d), shorten(printable(why), 110))
 	}
 	return t
 }
@@ -192,7 +224,7 @@ func (a *app) surprisePredictCommand() *cobra.Command {
 			if err := t.write(a.stdout); err != nil || p.Expected == nil {
 				return err
 			}
-			return a.printf("half come within %s, 99 %% within %s; late from %s on (known to %.0f %%)\n",
+			return a.printf("half come within %s, 99 %% within %s; late from %s on; confidence %.0f %%\n",
 				inWords(p.Expected.P50), inWords(p.Expected.P99), stamp(p.Deadline), 100*p.Confidence)
 		})
 	})

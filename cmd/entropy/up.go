@@ -41,7 +41,7 @@ func (a *app) upCommand() *cobra.Command {
 
 // up runs both roles. The worker stops first, so that it can still say goodbye.
 func (a *app) up(ctx context.Context, cc fabric.ControlConfig, wc fabric.WorkerConfig) error {
-	relaxCollector()
+	relaxCollector(cc.Analyzer.Room())
 	control, err := fabric.OpenControl(ctx, cc)
 	if err != nil {
 		return err

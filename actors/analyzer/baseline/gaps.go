@@ -52,6 +52,10 @@ type Expectation struct {
 	N       float64       `json:"n"`
 }
 
+// Least is how long is waited for anything: what is there within a second was not
+// late for anybody.
+const Least = time.Second
+
 // Patience times the learned 99 % gap is when what has not come is missing.
 const Patience = 1.5
 
@@ -67,8 +71,8 @@ func (g *Gaps) Expect() (Expectation, bool) {
 		return Expectation{}, false
 	}
 	e := Expectation{N: n, P50: g.quantile(0.5), P90: g.quantile(0.9), P99: g.quantile(0.99)}
-	e.Missing = time.Duration(Patience * float64(e.P99))
-	e.Late = min(e.Until(0.001), e.Missing)
+	e.Missing = max(Least, time.Duration(Patience*float64(e.P99)))
+	e.Late = max(Least, min(e.Until(0.001), e.Missing))
 	return e, true
 }
 

@@ -47,9 +47,20 @@ type source struct {
 	heard    time.Time
 	first    time.Time
 	held     time.Time // until then the wall does not move it
-	gaps     baseline.Gaps
-	longest  [24]longest // silence that began in an hour of the day
+	silences pauses    // by when its events came
+	holes    pauses    // by when they happened
 	silent   bool
+}
+
+// pauses is what is known of the gaps between the events of a source.
+type pauses struct {
+	last    time.Time // the newest event
+	gaps    baseline.Gaps
+	longest [24]longest // that began in an hour of the day
+
+	may      time.Duration // what allowed said for the newest event
+	mayKnown bool
+	mayAt    time.Time
 }
 
 // longest is the longest of something, and when it was.
@@ -58,47 +69,80 @@ type longest struct {
 	at  time.Time
 }
 
+// event notes an event. Those at the same time, and older ones, say nothing.
+func (p *pauses) event(at time.Time) {
+	gap := at.Sub(p.last)
+	switch {
+	case p.last.IsZero():
+		p.gaps.Begin()
+	case gap <= 0:
+		return
+	default:
+		p.gaps.Learn(at, gap)
+		p.gaps.Begin()
+		if l := &p.longest[p.last.Hour()]; gap >= l.faded(at) {
+			*l = longest{gap, at}
+		}
+	}
+	p.last = at
+}
+
+// allowed returns how long a pause after the newest event may be: as long as none ever
+// is, by those of any hour and by the longest that began in the same hour of the day.
+func (p *pauses) allowed() (d time.Duration, known bool) {
+	if p.mayAt.Equal(p.last) {
+		return p.may, p.mayKnown
+	}
+	e, known := p.gaps.Expect()
+	d = allowedYoung
+	if known {
+		d = max(allowedLeast, e.Missing)
+	}
+	l := p.longest[p.last.Hour()]
+	p.may, p.mayKnown, p.mayAt = max(d, l.gap+l.gap/2), known, p.last
+	return p.may, p.mayKnown
+}
+
 // hear notes that an event of the source was received, and returns the name of the
-// clock that it is in.
-func (s *source) hear(at, received time.Time) string {
-	s.arrived(received)
+// clock that it is in. A hole is how much longer nothing happened before it than ever
+// does: the source was not there, or not connected.
+func (s *source) hear(at, received time.Time) (clock string, hole time.Duration) {
+	s.silent = false
+	if s.heard.IsZero() {
+		s.first = received
+	}
+	s.heard = later(s.heard, received)
+	s.silences.event(received)
+	if at.After(received) {
+		at = received // its clock is ahead; the time of all is not moved by that
+	}
 	if behind := s.top.Sub(at); behind > straggling && !s.top.IsZero() {
 		s.late = at
-		return s.system + backlog
+		return s.system + backlog, 0
 	} else if behind > s.disorder {
 		s.disorder = behind
 	} else {
 		s.disorder -= s.disorder >> 10
 	}
 	if at.After(s.top) {
+		if d, known := s.holes.allowed(); known && !s.own && at.Sub(s.top) > d {
+			hole = at.Sub(s.top) - d
+		}
+		s.holes.event(at)
 		s.top = at
 	}
 	lag := max(0, received.Sub(at))
 	if s.current = lag <= straggling; s.current {
 		s.lag = max(lag, s.lag-s.lag>>10)
 	}
-	return s.system
+	return s.system, hole
 }
 
-// arrived learns how long the source is silent.
-func (s *source) arrived(received time.Time) {
-	s.silent = false
-	gap := received.Sub(s.heard)
-	switch {
-	case s.heard.IsZero():
-		s.first = received
-		s.gaps.Begin()
-	case gap <= 0:
-		return // of the same batch
-	default:
-		s.gaps.Learn(received, gap)
-		s.gaps.Begin()
-		l := &s.longest[s.heard.Hour()]
-		if gap >= l.faded(received) {
-			*l = longest{gap, received}
-		}
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
 	}
-	s.heard = received
+	return a
 }
 
 // faded returns the longest as it counts at a time: half in two weeks.
@@ -112,18 +156,6 @@ func (l *longest) faded(at time.Time) time.Duration {
 	return l.gap
 }
 
-// allowed returns how long the source may be silent: as long as it is never, by its
-// gaps of any hour and by the longest that began in the hour in which this one did.
-func (s *source) allowed() (d time.Duration, known bool) {
-	e, known := s.gaps.Expect()
-	d = allowedYoung
-	if known {
-		d = max(allowedLeast, e.Missing)
-	}
-	l := s.longest[s.heard.Hour()]
-	return max(d, l.gap+l.gap/2), known
-}
-
 // clock returns the time of the source when the wall's is at now.
 func (s *source) clock(now time.Time) time.Time {
 	t := s.top.Add(-s.disorder)
@@ -131,7 +163,7 @@ func (s *source) clock(now time.Time) time.Time {
 		return t
 	}
 	if !s.own {
-		if d, _ := s.allowed(); now.Sub(s.heard) > d {
+		if d, _ := s.silences.allowed(); now.Sub(s.heard) > d {
 			now = s.heard.Add(d)
 		}
 	}
@@ -146,7 +178,7 @@ func (s *source) quiet(now time.Time) (allowed time.Duration, became bool) {
 	if s.silent || s.own || !s.current || now.Before(s.held) || s.heard.Sub(s.first) < grown {
 		return 0, false
 	}
-	d, known := s.allowed()
+	d, known := s.silences.allowed()
 	if !known || now.Sub(s.heard) <= d {
 		return 0, false
 	}
@@ -157,8 +189,7 @@ func (s *source) quiet(now time.Time) (allowed time.Duration, became bool) {
 // restarted notes that nobody listened until at: what was said meanwhile is still
 // to come.
 func (s *source) restarted(at time.Time) {
-	if s.heard.Before(at) {
-		s.heard = at
-	}
+	s.heard = later(s.heard, at)
+	s.silences.last = later(s.silences.last, at)
 	s.held = at.Add(reconnect + s.lag)
 }

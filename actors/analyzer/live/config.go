@@ -39,7 +39,7 @@ type Config struct {
 	Ledger   Ledger
 	Analyzer analyzer.Config
 	// Memory bounds what is learned, in bytes, about: it sets Analyzer.Series and
-	// Analyzer.Cases where those are 0. 0 means 256 MiB.
+	// Analyzer.Cases where those are 0. 0 means 512 MiB.
 	Memory int64
 	// Past is how much of the ledger is read at the start; 0 means 28 days.
 	Past time.Duration
@@ -50,15 +50,19 @@ type Config struct {
 	Logger  *slog.Logger     // nil discards
 }
 
-// bytesPerSeries is what a series needs with its share of the cases, as measured.
-const bytesPerSeries = 6 << 10
+// bytesPerSeries is what a series needs that has seen every hour of the week, with its
+// share of the cases, as measured.
+const bytesPerSeries = 16 << 10
+
+// DefaultMemory is what may be learned where nothing else is said, in bytes.
+const DefaultMemory = 512 << 20
 
 // LeastMemory is the least that can be worked with.
 const LeastMemory = 16 << 20
 
 func (c Config) withDefaults() Config {
 	if c.Memory <= 0 {
-		c.Memory = 256 << 20
+		c.Memory = DefaultMemory
 	}
 	n := int(max(c.Memory, LeastMemory) / bytesPerSeries)
 	if c.Analyzer.Series <= 0 {

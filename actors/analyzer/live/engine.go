@@ -54,9 +54,8 @@ func (e *engine) take(entry *entropy.LedgerEntry) {
 	if e.row = entry.Row; e.first == 0 {
 		e.first = entry.Row
 	}
-	if entry.ReceivedAt.After(e.received) {
-		e.received = entry.ReceivedAt
-	}
+	before := e.received
+	e.received = later(e.received, entry.ReceivedAt)
 	var v entropy.Event
 	if err := json.Unmarshal(entry.Event, &v); err != nil {
 		e.warn("an event of the ledger is not understood; nothing is learned from it", "row", entry.Row, "error", err)
@@ -64,7 +63,7 @@ func (e *engine) take(entry *entropy.LedgerEntry) {
 	}
 	if strings.HasPrefix(v.Type, analyzer.OwnPrefix) {
 		if entry.Origin == Origin && v.Type == entropy.EntropyStarted {
-			e.restarted()
+			e.restarted(before)
 			return
 		}
 		e.pass()
@@ -102,10 +101,15 @@ func (e *engine) observe(o *analyzer.Observation, system, cause string) {
 		return
 	}
 	s := e.source(system)
-	if o.Source = s.hear(o.At, e.received); o.Source == s.system {
-		e.analyzer.AdvanceSource(o.Source, s.top.Add(-s.disorder))
-	} else {
+	var hole time.Duration
+	if o.Source, hole = s.hear(o.At, e.received); o.Source != s.system {
 		e.analyzer.AdvanceSource(o.Source, s.late)
+	} else {
+		if hole > 0 { // its time comes up to where it fell silent, and goes on from here
+			e.analyzer.AdvanceSource(o.Source, s.top.Add(-hole-s.disorder))
+			e.analyzer.Excuse(o.Source, hole)
+		}
+		e.analyzer.AdvanceSource(o.Source, s.top.Add(-s.disorder))
 	}
 	e.events++
 	r := e.analyzer.Observe(*o, e.received)
@@ -172,10 +176,13 @@ const longestPass = 7 * 24 * time.Hour
 // tick lets the wall's clock move on while no row comes.
 func (e *engine) tick(now time.Time) { e.marks(now) }
 
-// restarted notes that nobody listened before the newest row.
-func (e *engine) restarted() {
+// restarted notes that nobody listened between the row before and the newest.
+func (e *engine) restarted(before time.Time) {
 	e.mark = e.received.Truncate(Grid)
 	for _, s := range e.order {
+		if s.current && !before.IsZero() {
+			e.analyzer.Excuse(s.system, e.received.Sub(before))
+		}
 		s.restarted(e.received)
 	}
 }

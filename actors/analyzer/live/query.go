@@ -58,7 +58,7 @@ func (w *Watcher) snapshot(ctx context.Context) {
 
 func (e *engine) health() entropy.EntropyHealth {
 	h := e.analyzer.Health()
-	return entropy.EntropyHealth{Series: h.Series, Cases: h.Cases, Open: h.Open, Evicted: h.Evicted, CasesCut: h.CasesCut, Events: e.events, Duplicates: h.Duplicates,
+	return entropy.EntropyHealth{Series: h.Series, Cases: h.Cases, Open: len(e.book.open), Evicted: h.Evicted, CasesCut: h.CasesCut, Events: e.events, Duplicates: h.Duplicates,
 		Skewed: h.Skewed + e.skewed, Reordered: h.Reordered, Unlearned: h.Unlearned, Tests: h.Tests, Limit: finite(h.Limit), FalseAlarms: finite(h.Expected),
 		Deviations: e.deviations, Predictions: e.predictions}
 }
@@ -141,10 +141,10 @@ func (w *Watcher) EntropySeries(ctx context.Context, entity, step string) (s ent
 
 func seriesReport(v *analyzer.View) entropy.EntropySeries {
 	r := &v.Result
-	s := entropy.EntropySeries{EntityID: v.Entity, Step: v.Step, N: finite(v.N), Tested: v.Tested, Open: !v.Deviating.IsZero(), Channel: v.Channel,
+	s := entropy.EntropySeries{EntityID: v.Entity, Step: v.Step, N: finite(max(v.N, v.Ended)), Tested: v.Tested, Open: !v.Deviating.IsZero(), Channel: v.Channel,
 		Window: entropy.TimeWindow{From: v.From.UTC(), To: v.To.UTC()}, Buckets: []entropy.EntropyRange{}, Entropy: finite(r.Entropy), Normal: finite(r.Normal),
 		P50: r.Is.P50.Milliseconds(), P95: r.Is.P95.Milliseconds(), NormalP50: r.Was.P50.Milliseconds(), NormalP95: r.Was.P95.Milliseconds(),
-		JSDBits: finite(r.Divergence), P: finite(r.P), Why: []string{}, Examples: orEmpty(v.Cases()), Hours: v.Hours, Recent: []float64{},
+		JSDBits: finite(r.Divergence), P: finite(r.P), Why: []string{}, Examples: orEmpty(v.Cases()), Hours: append([]float64{}, v.Hours...), Recent: []float64{},
 		Next: expected(v.Next), Again: expected(v.Again), Outcomes: []entropy.OutcomeShare{}}
 	if s.Open || r.P < 0.01 {
 		s.Why = orEmpty(v.Why)

@@ -25,9 +25,9 @@ import (
 
 // The kinds of the entities that are observed and are not the journal's.
 const (
-	KindJobs     = "jobs"     // the jobs of a name
-	KindQueue    = "queue"    //
-	KindExecutor = "executor" //
+	Jobs     = "jobs"     // the jobs of a name
+	Queue    = "queue"    //
+	Executor = "executor" //
 )
 
 // Attempt is the step under which it is counted how attempts end.
@@ -127,7 +127,7 @@ func (m *Mapper) job(e *entropy.Event, id string) []analyzer.Observation {
 	}
 	all := j.happened(e, &attrs, id)
 	if j.name != "" { // one that was forgotten, or began before the ledger: its name is not known any more
-		all = append(all, analyzer.Observation{Entity: entropy.Entity(KindJobs, j.name), Step: tail(e.Type), Case: "job/" + id, Last: terminal[e.Type]})
+		all = append(all, analyzer.Observation{Entity: entropy.Entity(Jobs, j.name), Step: tail(e.Type), Case: "job/" + id, Last: terminal[e.Type]})
 	}
 	if terminal[e.Type] {
 		m.jobs.remove(id)
@@ -173,7 +173,7 @@ func (j *job) happened(e *entropy.Event, attrs *jobAttrs, id string) (all []anal
 		j.pending = e.TS
 	case entropy.JobAssigned:
 		if j.queue != "" {
-			one(entropy.Entity(KindQueue, j.queue), "wait", j.pending)
+			one(entropy.Entity(Queue, j.queue), "wait", j.pending)
 		}
 		j.assigned, j.started, j.running = e.TS, time.Time{}, false
 	case entropy.JobStarted:
@@ -212,7 +212,7 @@ func (j *job) ended(at time.Time, worker, id, outcome string) (all []analyzer.Ob
 		all = append(all, o)
 	}
 	if j.name != "" {
-		o.Entity, o.Case = entropy.Entity(KindJobs, j.name), KindJobs+"/"+Attempt+"/"+id+"/"+j.assignment
+		o.Entity, o.Case = entropy.Entity(Jobs, j.name), Jobs+"/"+Attempt+"/"+id+"/"+j.assignment
 		if !j.started.IsZero() {
 			o.Timed, o.Latency = true, at.Sub(j.started)
 		}
@@ -281,7 +281,7 @@ func (a *action) ended(e *entropy.Event, attrs *actionAttrs, id string) []analyz
 	if a.executor == "" || a.accepted.IsZero() {
 		return nil
 	}
-	o := analyzer.Observation{Entity: entropy.Entity(KindExecutor, a.executor), Step: attrs.Command, Case: KindExecutor + "/" + id + "/" + attrs.AttemptID, Last: true,
+	o := analyzer.Observation{Entity: entropy.Entity(Executor, a.executor), Step: attrs.Command, Case: Executor + "/" + id + "/" + attrs.AttemptID, Last: true,
 		Timed: true, Latency: e.TS.Sub(a.accepted), Outcome: string(entropy.AttemptSucceeded)}
 	if e.Type != entropy.ActionSucceededType {
 		if o.Outcome = attrs.Kind; o.Outcome == "" {
