@@ -189,13 +189,11 @@ func (a *Action) Apply(e Event) error {
 	}
 	n.Version, n.State = a.Version+1, to
 	if to.Terminal() && n.FinishedAt == nil {
-		n.FinishedAt, n.RetryAt = when(e.TS), nil
+		n.FinishedAt, n.RetryAt = new(e.TS), nil
 	}
 	*a = n
 	return nil
 }
-
-func when(t time.Time) *time.Time { return &t }
 
 func (a *Action) follow(e *Event, at *actionAttrs) error {
 	switch e.Type {
@@ -245,13 +243,13 @@ func (a *Action) followBegin(e *Event, at *actionAttrs) error {
 		if l.Executor != "" {
 			return fmt.Errorf("attempt %s is bound to %s", l.ID, l.Executor)
 		}
-		l.Executor, l.AcceptedAt = at.Executor, when(e.TS)
+		l.Executor, l.AcceptedAt = at.Executor, new(e.TS)
 		return nil
 	}
 	if l.Executor != at.Executor {
 		return fmt.Errorf("attempt %s is bound to %q, not to %s", l.ID, l.Executor, at.Executor)
 	}
-	l.StartedAt = when(e.TS)
+	l.StartedAt = new(e.TS)
 	if a.StartedAt == nil {
 		a.StartedAt = l.StartedAt
 	}
@@ -281,14 +279,14 @@ func (a *Action) followEnd(e *Event, at *actionAttrs) error {
 		return fmt.Errorf("attempt %q is not the live one", at.AttemptID)
 	}
 	if t != nil {
-		t.EndedAt, t.Outcome, t.Kind, t.Error, t.Late = when(e.TS), at.Outcome, at.Kind, at.Error, at.Late
+		t.EndedAt, t.Outcome, t.Kind, t.Error, t.Late = new(e.TS), at.Outcome, at.Kind, at.Error, at.Late
 		t.Report, t.DurationMS = at.Report, at.DurationMS
 		if at.Report != "" {
 			t.Verdict = ReportAccepted
 		}
 	}
 	if live != nil && live != t {
-		live.EndedAt, live.Outcome = when(e.TS), AttemptSuperseded
+		live.EndedAt, live.Outcome = new(e.TS), AttemptSuperseded
 	}
 	a.Reason, a.Message, a.RetryAt, a.Result = at.Reason, orDefault(at.Message, at.Error), at.RetryAt, at.Result
 	if at.Reason == FailedRejected {

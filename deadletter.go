@@ -210,6 +210,6 @@ func (d *DeadLetter) Apply(e Event) error {
 		return fmt.Errorf("dead letter %s: event %s at version %d does not follow", d.ID, e.Type, d.Version)
 	}
 	d.Version++
-	d.Principal, d.ClosedAt = at.Principal, when(e.TS)
+	d.Principal, d.ClosedAt = at.Principal, new(e.TS)
 	return nil
 }

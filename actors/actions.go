@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -53,8 +54,8 @@ func (s *System) eachOpenAction(f func(*entropy.Action)) error {
 			break
 		}
 	}
-	for i := len(all) - 1; i >= 0; i-- {
-		f(all[i])
+	for _, a := range slices.Backward(all) {
+		f(a)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -71,12 +72,7 @@ func (m *Membership) reachedAt(host string) bool {
 			return true // somebody has said so
 		}
 		ips, err := net.LookupHost(name)
-		for _, ip := range ips {
-			if ip == host {
-				return true
-			}
-		}
-		return err != nil
+		return err != nil || slices.Contains(ips, host)
 	}
 	addrs, err := net.InterfaceAddrs()
 	for _, a := range addrs {

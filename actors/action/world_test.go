@@ -49,7 +49,6 @@ type world struct {
 	stored    map[entropy.ActionID]time.Time
 	reports   map[string]entropy.AttemptID // what each report is about
 	orders    []*parcel                    // not yet taken
-	asked     int
 }
 
 // disk is what survives: the state and the events of every action.

@@ -13,8 +13,6 @@ const (
 // outcome hears what came of a command, once that is durable.
 type outcome func(entropy.Decision, error)
 
-func ignore(entropy.Decision, error) {}
-
 // exec has a job decide a command, after those before it.
 func (c *control) exec(principal string, id entropy.JobID, cmd entropy.JobCommand, then outcome) {
 	a := c.actor(id)

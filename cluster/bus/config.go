@@ -100,7 +100,7 @@ func (c Config) validate() error {
 	if c.URL == "" {
 		problems = c.validateEmbedded()
 	} else if c.Replicas < 0 || c.Replicas > 5 {
-		problems = append(problems, fmt.Errorf("Replicas is %d, it may be 1 to 5", c.Replicas))
+		problems = append(problems, fmt.Errorf("there are to be %d Replicas, it may be 1 to 5", c.Replicas))
 	}
 	if c.MaxStore < minMaxStore {
 		problems = append(problems, fmt.Errorf("MaxStore is %d bytes, at least %d are needed", c.MaxStore, minMaxStore))

@@ -95,11 +95,11 @@ func fieldsBelow(t reflect.Type, path string, depth int, f func(path, name strin
 	if t.Kind() != reflect.Struct || depth > 8 {
 		return
 	}
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+	for field := range t.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if name != "" && name != "-" {
 			f(path+"."+name, name)
-			fieldsBelow(t.Field(i).Type, path+"."+name, depth+1, f)
+			fieldsBelow(field.Type, path+"."+name, depth+1, f)
 		}
 	}
 }

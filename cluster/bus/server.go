@@ -204,20 +204,26 @@ type serverLog struct {
 }
 
 // Noticef implements server.Logger.
-func (l *serverLog) Noticef(format string, v ...any) { l.Debug("nats: " + fmt.Sprintf(format, v...)) }
+func (l *serverLog) Noticef(format string, v ...any) {
+	l.Debug("the NATS server", slog.String("says", fmt.Sprintf(format, v...)))
+}
 
 // Warnf implements server.Logger.
-func (l *serverLog) Warnf(format string, v ...any) { l.Warn("nats: " + fmt.Sprintf(format, v...)) }
+func (l *serverLog) Warnf(format string, v ...any) {
+	l.Warn("the NATS server", slog.String("says", fmt.Sprintf(format, v...)))
+}
 
 // Errorf implements server.Logger.
-func (l *serverLog) Errorf(format string, v ...any) { l.Warn("nats: " + fmt.Sprintf(format, v...)) }
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.Warn("the NATS server", slog.String("says", fmt.Sprintf(format, v...)))
+}
 
 // Fatalf implements server.Logger.
 func (l *serverLog) Fatalf(format string, v ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fatal = fmt.Sprintf(format, v...)
-	l.Error("nats: " + l.fatal)
+	l.Error("the NATS server", slog.String("says", l.fatal))
 }
 
 // Debugf implements server.Logger.

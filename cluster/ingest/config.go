@@ -124,7 +124,7 @@ func (r *Rule) problems() (p []string) {
 	return p
 }
 
-// template is text with paths in between: text[0] path[0] text[1] …
+// template is text with paths in between: text[0] path[0] text[1] and so on.
 type template struct {
 	text  []string
 	paths []string

@@ -337,7 +337,7 @@ func (a *app) awaitAction(ctx context.Context, service entropy.Service, id entro
 	deadline := time.Now().Add(limit)
 	p := &patience{a: a, limit: watchPatience}
 	for {
-		wait := time.Duration(entropy.MaxWait)
+		wait := entropy.MaxWait
 		if limit > 0 {
 			wait = min(wait, max(time.Until(deadline), 0))
 		}

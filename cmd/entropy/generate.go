@@ -46,7 +46,7 @@ func (a *app) generateCommand() *cobra.Command {
 	f.BoolVar(&cfg.Flat, "flat", false, "no rhythm of day and week")
 	f.StringVar(&start, "start", "2026-01-05", "first `DAY`, UTC")
 	f.StringArrayVar(&overlays, "overlay", nil, "`KIND,key=value,…`, repeatable")
-	f.StringVar(&labels, "labels", "", "write every labelled event, also those taken away, to `FILE`")
+	f.StringVar(&labels, "labels", "", "write every labeled event, also those taken away, to `FILE`")
 	return a.command(c, func(ctx context.Context, _ []string) error {
 		var err error
 		if cfg.Start, err = time.Parse(time.DateOnly, start); err != nil {

@@ -85,10 +85,10 @@ func (c Config) withDefaults() Config {
 func (c Config) validate() error {
 	var problems []error
 	if c.Name == "" || c.Cursor == "" || c.Source == nil || c.Sink == nil {
-		problems = append(problems, errors.New("Name, Source, Sink and Cursor are required"))
+		problems = append(problems, errors.New("each of Name, Source, Sink and Cursor is required"))
 	}
 	if c.Batch < 1 || c.Batch > 10_000 {
-		problems = append(problems, fmt.Errorf("Batch is %d, it may be 1 to 10,000", c.Batch))
+		problems = append(problems, fmt.Errorf("a Batch of %d, it may be 1 to 10,000", c.Batch))
 	}
 	if c.FirstBackoff < 0 || c.MaxBackoff < c.FirstBackoff {
 		problems = append(problems, fmt.Errorf("the backoff goes from %v to %v", c.FirstBackoff, c.MaxBackoff))

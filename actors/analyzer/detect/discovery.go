@@ -76,7 +76,7 @@ func (d *Discovery) Tests() (n uint64) {
 // Limit returns the largest p that is an alarm while so many series are
 // watched: as many are reported wrongly in a day as the configuration allows.
 // The rate of tests is taken per series from the last day, but at least one an
-// hour, so that a quiet start is not a licence.
+// hour, so that a quiet start is not a license.
 func (d *Discovery) Limit(series int) float64 {
 	m := max(float64(d.Tests()), 24*float64(max(1, series)))
 	plain := d.config.FalseAlarms * float64(max(1, series)) / m

@@ -19,7 +19,7 @@ var Profiles = []Profile{
 	{Name: "reward_low_FN_rate", TP: 1, FN: 2, FP: 0.11},
 }
 
-// Window is one labelled anomaly, both ends included.
+// Window is one labeled anomaly, both ends included.
 type Window struct{ From, To time.Time }
 
 // Series is one file of the benchmark with its labels and, per row, the score

@@ -136,7 +136,7 @@ func ReadSeries(name string, r io.Reader) (Series, error) {
 	}
 }
 
-// ReadWindows reads NAB's combined_windows.json: the labelled windows of each
+// ReadWindows reads NAB's combined_windows.json: the labeled windows of each
 // series.
 func ReadWindows(r io.Reader) (map[string][]Window, error) {
 	var raw map[string][][2]string

@@ -6,8 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/entropy-fabric/entropy/actors/analyzer/stat"
 	"pgregory.net/rapid"
+
+	"github.com/entropy-fabric/entropy/actors/analyzer/stat"
 )
 
 // proves E-2: what may follow a context adds up to one, whatever was learned.

@@ -125,7 +125,7 @@ func testCommands(t *testing.T, s *suite) {
 	if want := []string{"action.accepted", "action.started", "action.succeeded"}; !slices.Equal(a.Attempts[0].Story, want) {
 		t.Errorf("the story is %v", a.Attempts[0].Story)
 	}
-	if a := s.Done(s.Issue(s.order("greet", `{"nmae":"Ada"}`), 5)); a.Last.Kind != "invalid" || !a.Last.Final {
+	if a := s.Done(s.Issue(s.order("greet", `{"nam":"Ada"}`), 5)); a.Last.Kind != "invalid" || !a.Last.Final {
 		t.Errorf("a misspelled argument: %s, %+v", a.State, a.Last)
 	}
 	dry := s.order("greet", `{"name":"Ada"}`)

@@ -266,13 +266,13 @@ func (n *notifier) slack(ctx context.Context, t *executor.Task, target *Target, 
 	}
 	switch kind := passing[answer.Error]; {
 	case decoded != nil:
-		return nil, executor.OfKind(errors.New("Slack's answer is not JSON"), builtin.KindOutcomeUnknown)
+		return nil, executor.OfKind(errors.New("the answer of Slack is not JSON"), builtin.KindOutcomeUnknown)
 	case answer.OK:
 		return map[string]any{"sent": true, "channel": answer.Channel, "ts": answer.TS}, nil
 	case kind != "":
-		return nil, executor.Retryable(executor.OfKind(fmt.Errorf("Slack: %s", answer.Error), kind), builtin.RetryAfter(res.Header, time.Now()))
+		return nil, executor.Retryable(executor.OfKind(fmt.Errorf("by Slack: %s", answer.Error), kind), builtin.RetryAfter(res.Header, time.Now()))
 	}
-	return nil, executor.Final(fmt.Errorf("Slack: %s", builtin.Redact(answer.Error, token)), slackKind(answer.Error))
+	return nil, executor.Final(fmt.Errorf("by Slack: %s", builtin.Redact(answer.Error, token)), slackKind(answer.Error))
 }
 
 func slackKind(word string) string {
