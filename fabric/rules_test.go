@@ -1,18 +1,22 @@
 package fabric_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/cluster/bus"
 	"github.com/entropy-fabric/entropy/fabric"
 )
 
@@ -25,6 +29,35 @@ func surprise(t *testing.T, c *fabric.Control, id, entity, channel string) {
 	body, _ := json.Marshal(&e)
 	if _, _, err := fabric.LedgerOf(c).Record(t.Context(), now, []entropy.Observation{{Event: e, Body: body, Origin: "analyzer"}}, nil); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// untilOnTheBus waits until so many messages of each subject are on the stream of
+// findings.
+func untilOnTheBus(t *testing.T, c *fabric.Control, want map[string]int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	got := map[string]int{}
+	done := make(chan error, 1)
+	go func() {
+		done <- c.Bus().Consume(ctx, bus.StreamEntropy, "test", "", func(_ context.Context, m bus.Message) bus.Disposition {
+			mu.Lock()
+			defer mu.Unlock()
+			if _, ok := want[m.Subject]; ok {
+				got[m.Subject]++
+			}
+			return bus.Ack()
+		})
+	}()
+	eventually(t, 30*time.Second, func() bool { mu.Lock(); defer mu.Unlock(); return maps.Equal(got, want) }, func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return fmt.Sprintf("on the bus are %v, want %v", got, want)
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -154,6 +187,7 @@ func TestSurpriseBecomesAction(t *testing.T) {
 	if _, err := client.DismissSuggestion(t.Context(), s.ID); entropy.ErrorCode(err) != entropy.CodeConflict {
 		t.Error(err)
 	}
+	untilOnTheBus(t, c, map[string]int{"entropy.suggested.feed": 3, "entropy.suggestion_accepted.feed": 1})
 	r, err := client.Rules(t.Context())
 	if err != nil || len(r.Rules) != 3 || r.File != file || r.Deviations != 3 || r.Rules[0].Matched != 1 {
 		t.Errorf("%+v %v", r, err)
