@@ -48,6 +48,19 @@ func (c *Client) EntropySeries(ctx context.Context, entity, step string) (Entrop
 	return s, err
 }
 
+// EntropyEffect implements [EntropyService].
+func (c *Client) EntropyEffect(ctx context.Context, e EffectQuery) (EntropyEffect, error) {
+	var x EntropyEffect
+	q := url.Values{"at": {e.At.UTC().Format(time.RFC3339Nano)}, "kind": e.Kinds}
+	for key, d := range map[string]time.Duration{"before": e.Before, "after": e.After} {
+		if d != 0 {
+			q.Set(key, d.String())
+		}
+	}
+	err := c.call(ctx, call{method: "GET", path: "/v1/entropy/effect", query: q, out: &x})
+	return x, err
+}
+
 // Predict implements [EntropyService].
 func (c *Client) Predict(ctx context.Context, id string) (EntropyPrediction, error) {
 	var p EntropyPrediction

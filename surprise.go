@@ -267,6 +267,32 @@ type EntropyPrediction struct {
 	PredictedAttrs
 }
 
+// EffectQuery asks how surprising everything was before and after a moment.
+type EffectQuery struct {
+	At     time.Time     // the moment, as when an action was carried out
+	Kinds  []string      // of entities that were touched; none: all are
+	Before time.Duration // 0 means an hour
+	After  time.Duration // 0 means an hour
+}
+
+// EntropyEffect compares the system entropy before and after a moment: of the kinds of
+// entities that something was done about, and of all others, which say what would have
+// happened anyway. Spans are taken in whole minutes while those are kept, else in
+// hours; the one of the moment itself is in neither.
+type EntropyEffect struct {
+	Before              float64 `json:"before"` // bits per event
+	After               float64 `json:"after"`
+	EventsBefore        float64 `json:"events_before"`
+	EventsAfter         float64 `json:"events_after"`
+	ControlBefore       float64 `json:"control_before"` // of the kinds that were not touched
+	ControlAfter        float64 `json:"control_after"`
+	ControlEventsBefore float64 `json:"control_events_before"`
+	ControlEventsAfter  float64 `json:"control_events_after"`
+	// Change is (After - Before) - (ControlAfter - ControlBefore), the latter where there
+	// are others: below 0, it became less surprising.
+	Change float64 `json:"change"`
+}
+
 // EntropyService shows what the analyzer knows.
 type EntropyService interface {
 	// Entropy returns how the analyzer is. With the digest it also hashes all that was
@@ -279,4 +305,7 @@ type EntropyService interface {
 	EntropySeries(ctx context.Context, entity, step string) (EntropySeries, error)
 	// Predict returns what is expected next of a case that is under way. CodeNotFound.
 	Predict(ctx context.Context, id string) (EntropyPrediction, error)
+	// EntropyEffect compares the system entropy before and after a moment. CodeInvalid
+	// where it is none, or a span is negative or longer than 30 days.
+	EntropyEffect(ctx context.Context, q EffectQuery) (EntropyEffect, error)
 }

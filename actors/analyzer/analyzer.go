@@ -103,9 +103,11 @@ func (a *Analyzer) Observe(o Observation, now time.Time) Reading {
 	class, _ := entropy.SplitEntity(o.Entity)
 	own, all := a.at(seriesID{entity: o.Entity, step: o.Step}), a.at(seriesID{class, o.Step, true})
 	all.by = o.Source
-	if o.Case != "" {
+	switch {
+	case o.Alone:
+	case o.Case != "":
 		a.follow(&o, class, own, all, &r)
-	} else {
+	default:
 		a.recur(&o, own)
 	}
 	r.Start = stat.Surprisal(own.base.Start(baseline.HourOfWeek(o.At)))

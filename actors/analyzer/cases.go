@@ -56,7 +56,7 @@ func (a *Analyzer) follow(o *Observation, class string, own, all *series, r *Rea
 		}
 	}
 	if len(c.steps) < maxSteps {
-		c.steps = append(c.steps, o.Step)
+		c.steps = append(c.steps, own.step) // the series' own, which is kept anyway
 	}
 	if ok {
 		gap := o.At.Sub(c.at)

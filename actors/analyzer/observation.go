@@ -22,6 +22,9 @@ type Observation struct {
 	// disagree, count as 0.
 	Latency time.Duration
 	Last    bool // the case has ended with this event
+	// Alone says that it is neither a step of its case, which is only an example of what
+	// is found, nor expected to recur: what is learned is its duration and outcome.
+	Alone bool
 	// Source names the system that states it: what is expected of a source becomes
 	// late by its own time, see Analyzer.AdvanceSource. Callers bound how many there are.
 	Source string

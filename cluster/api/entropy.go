@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/entropy-fabric/entropy"
 )
@@ -55,6 +56,33 @@ func (s *Server) getEntropySeries(w *response, r *http.Request) error {
 		return err
 	}
 	return answer(w, http.StatusOK, series)
+}
+
+func (s *Server) getEntropyEffect(w *response, r *http.Request) error {
+	a, err := s.analyzer()
+	q := newQuery(r)
+	e := entropy.EffectQuery{At: q.moment("at"), Kinds: q.all("kind"), Before: q.span("before"), After: q.span("after")}
+	if err := firstOf(err, q.err()); err != nil {
+		return err
+	}
+	x, err := a.EntropyEffect(r.Context(), e)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, x)
+}
+
+// span returns a duration, 0 when there is none.
+func (q *query) span(key string) time.Duration {
+	s := q.text(key)
+	if s == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		q.bad("%s is %.40q and not a duration as in 1h30m", key, s)
+	}
+	return d
 }
 
 func (s *Server) getPrediction(w *response, r *http.Request) error {

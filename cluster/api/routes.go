@@ -107,6 +107,7 @@ func (s *Server) serviceRoutes() []route {
 		{"GET", "/v1/entropy", admin, quick, s.getEntropy},
 		{"GET", "/v1/entropy/deviations", admin, quick, s.listDeviations},
 		{"GET", "/v1/entropy/series/{entity}/{step}", admin, quick, s.getEntropySeries},
+		{"GET", "/v1/entropy/effect", admin, quick, s.getEntropyEffect},
 		{"GET", "/v1/entropy/predictions/{case}", admin, quick, s.getPrediction},
 		{"GET", "/v1/entropy/rules", admin, quick, s.getRules},
 		{"POST", "/v1/entropy/rules/{name}/reset", admin, quick, s.resetRule},

@@ -69,7 +69,7 @@ func (a *app) surpriseCommand() *cobra.Command {
 	c.Flags().BoolVar(&single, "all", false, "also what was late or missing once, as one in a thousand is by chance, and came after all")
 	c.Flags().BoolVar(&f.Recent, "recent", false, "the newest first")
 	c.Flags().IntVar(&f.Limit, "limit", 20, "at most `N`, up to 1000")
-	c.AddCommand(a.surpriseShowCommand(), a.surprisePhiCommand(), a.surprisePredictCommand())
+	c.AddCommand(a.surpriseShowCommand(), a.surprisePhiCommand(), a.surpriseEffectCommand(), a.surprisePredictCommand())
 	return a.command(c, func(ctx context.Context, _ []string) error {
 		var err error
 		f.Bounded = !single
@@ -90,11 +90,30 @@ func (a *app) surpriseCommand() *cobra.Command {
 		if len(all) == 0 && a.global.output == outputText {
 			return a.quiet(ctx, service)
 		}
+		if a.global.output == outputText {
+			a.noteSilence(ctx, service)
+		}
 		if n := a.columns(); n > 0 && n < tableWidth && a.global.output == outputText {
 			return a.drawDeviations(all, n)
 		}
 		return list(a, all, deviationTable)
 	})
+}
+
+// noteSilence says which sources nothing is heard of, as nothing of theirs is late.
+func (a *app) noteSilence(ctx context.Context, service entropy.EntropyService) {
+	st, err := service.Entropy(ctx, false)
+	if err != nil {
+		return // what was asked for is there
+	}
+	if st.Problem != "" {
+		a.notef("the analyzer waits: %s", printable(st.Problem))
+	}
+	for _, s := range st.Sources {
+		if s.Silent {
+			a.notef("source %s is silent since %s, longer than it ever is; nothing of it is called late meanwhile", printable(s.System), stamp(&s.Heard))
+		}
+	}
 }
 
 // tableWidth is from where on the table of deviations fits.

@@ -17,6 +17,7 @@ type fakeAnalyzer struct {
 	found  []entropy.Deviation
 	status entropy.EntropyStatus
 	filter entropy.DeviationFilter
+	effect entropy.EffectQuery
 }
 
 func (f *fakeAnalyzer) Entropy(context.Context, bool) (entropy.EntropyStatus, error) {
@@ -50,6 +51,21 @@ func (f *fakeAnalyzer) Predict(_ context.Context, id string) (entropy.EntropyPre
 	return entropy.EntropyPrediction{Case: id, PredictedAttrs: entropy.PredictedAttrs{Step: "packed", Since: noon, Next: []entropy.ExpectedStep{{Step: "sent", P: 0.97}, {Step: "(end)", P: 0.03}},
 		Expected: &entropy.ExpectedGap{P50: 20_000, P99: 55_000}, Deadline: &deadline, Confidence: 0.9}}, f.call("predict")
 }
+
+func (f *fakeAnalyzer) EntropyEffect(_ context.Context, q entropy.EffectQuery) (entropy.EntropyEffect, error) {
+	f.effect = q
+	return entropy.EntropyEffect{Before: 5, After: 3, EventsBefore: 100, EventsAfter: 90, ControlBefore: 2, ControlAfter: 2.5, ControlEventsBefore: 10, ControlEventsAfter: 11, Change: -2.5}, f.call("effect")
+}
+
+func (f *fakeAnalyzer) Action(_ context.Context, id entropy.ActionID) (entropy.ActionInfo, error) {
+	x := entropy.ActionInfo{Action: entropy.Action{ID: id, Target: "job:7"}}
+	if id != "open" {
+		x.FinishedAt = ago(time.Hour)
+	}
+	return x, f.call("action")
+}
+
+var _ entropy.EntropyService = (*fakeAnalyzer)(nil)
 
 func newSurpriseBench(t *testing.T) (*bench, *fakeAnalyzer) {
 	b := newBench(t)
@@ -98,6 +114,31 @@ func TestSurprise(t *testing.T) {
 	}
 }
 
+// proves I-4: the doctor says how the analyzer is: reading, waiting, short of room, or
+// without a source.
+func TestDoctorOfTheAnalyzer(t *testing.T) {
+	for want, change := range map[string]func(*entropy.EntropyStatus){
+		"84 series":              func(*entropy.EntropyStatus) {},
+		"reads the past":         func(s *entropy.EntropyStatus) { s.State, s.LastRow = entropy.EntropyRebuilding, 9 },
+		"cannot be kept":         func(s *entropy.EntropyStatus) { s.Problem = "there is no room" },
+		"3 were forgotten":       func(s *entropy.EntropyStatus) { s.Health.Evicted = 3 },
+		"source depot is silent": func(s *entropy.EntropyStatus) { s.Sources = []entropy.EntropySource{{System: "depot", Silent: true}} },
+	} {
+		_, f := newSurpriseBench(t)
+		change(&f.status)
+		var all []string
+		for _, x := range examineAnalyzer(t.Context(), f) {
+			all = append(all, x.Level+" "+x.Finding+" "+x.Advice)
+		}
+		if said := strings.Join(all, "; "); !strings.Contains(said, want) {
+			t.Errorf("there is no %q in %q", want, said)
+		}
+	}
+	if got := examineAnalyzer(t.Context(), newBench(t).service); got != nil {
+		t.Errorf("without one: %+v", got)
+	}
+}
+
 // proves I-4: flags become the filter, and those that cannot be are refused.
 func TestSurpriseFlags(t *testing.T) {
 	b, f := newSurpriseBench(t)
@@ -112,7 +153,7 @@ func TestSurpriseFlags(t *testing.T) {
 	if err := json.Unmarshal(b.stdout.Bytes(), &all); err != nil || len(all) != 2 || all[0]["entity_id"] != "supplier:3" || all[0]["bits"] != 25.24 || all[0]["ended_at"] != nil {
 		t.Errorf("%v: %s", err, b.stdout.String())
 	}
-	for _, bad := range []string{"surprise --since yesterday", "surprise --limit 0", "surprise show supplier:3", "surprise phi x", "control --analyzer-zone Nowhere/At", "control --analyzer-memory x",
+	for _, bad := range []string{"surprise --since yesterday", "surprise --limit 0", "surprise show supplier:3", "surprise phi x", "surprise effect", "surprise effect x --at 2h", "surprise effect --at soon", "control --analyzer-zone Nowhere/At", "control --analyzer-memory x",
 		"control --analyzer-memory 1M", "control --predict always"} {
 		if code := b.run(strings.Fields(bad)...); code != exitUsage || !strings.Contains(b.stderr.String(), "next:") {
 			t.Errorf("%s: exit %d: %s", bad, code, b.stderr.String())
@@ -120,6 +161,16 @@ func TestSurpriseFlags(t *testing.T) {
 	}
 	if code := b.run("surprise", "show", "nobody:1", "x"); code != exitNotFound {
 		t.Errorf("exit %d", code)
+	}
+	if code := b.run("surprise", "effect", "0198c0de-0000-7000-8000-000000000002", "--after", "2h"); code != 0 || !f.effect.At.Equal(noon.Add(-time.Hour)) || f.effect.Kinds[0] != "jobs" ||
+		f.effect.After != 2*time.Hour || !strings.Contains(b.stdout.String(), "change -2.50 bits") {
+		t.Errorf("exit %d, asked with %+v: %s%s", code, f.effect, b.stdout.String(), b.stderr.String())
+	}
+	if b.run("surprise", "effect", "--at", "2d", "--kind", "supplier"); !f.effect.At.Equal(noon.Add(-48*time.Hour)) || f.effect.Kinds[0] != "supplier" {
+		t.Errorf("asked with %+v: %s", f.effect, b.stderr.String())
+	}
+	if code := b.run("surprise", "effect", "open"); code != exitConflict {
+		t.Errorf("of an action that has not ended: exit %d", code)
 	}
 	f.found = nil
 	if b.run("surprise"); !strings.Contains(b.stdout.String(), "nothing surprising in 62033 events") {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/analyzer"
@@ -117,6 +118,19 @@ func TestADeadConnector(t *testing.T) {
 		if e.EntityID != "source:dead" {
 			t.Errorf("silent is %s", e.EntityID)
 		}
+	}
+	for i := range 3 { // a restart is no reason to say it again
+		r.restart(end.Add(time.Duration(7+i) * time.Hour))
+		r.tick(end.Add(time.Duration(7+i)*time.Hour + 50*time.Minute))
+	}
+	said := 0
+	for _, e := range r.ledger.all(t, entropy.EntropySourceSilent) {
+		if e.EntityID == "source:dead" {
+			said++
+		}
+	}
+	if said != 1 {
+		t.Errorf("it was said %d times after restarts", said)
 	}
 	if found := r.deviations(analyzer.Missing); !slices.ContainsFunc(found, func(d entropy.Deviation) bool { return d.CorrelationID == gone.CorrelationID }) {
 		t.Errorf("what is missing of the other source was not found: %+v", found)
@@ -287,6 +301,10 @@ func TestRubbish(t *testing.T) {
 		forged.Attrs = json.RawMessage(`{"step":"x","channel":"late","bits":64}`)
 		nobody := step("shop", "", "x", "x", events[i].TS)
 		dirty.ledger.put(t, events[i].TS.Add(-time.Minute), future, forged, nobody)
+		long := strings.Repeat("ü", 100_000)
+		if x := name(long); len(x) > maxName || name(long+"x") == x || !utf8.ValidString(x) {
+			t.Fatalf("a long name is %d bytes: %q", len(x), x)
+		}
 	}
 	dirty.play(events, day0.Add(24*time.Hour))
 	if found := dirty.deviations(""); len(found) > 0 {

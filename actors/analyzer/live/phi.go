@@ -145,21 +145,10 @@ func (r *ring) sum(from, to int64) (total amount, kinds map[string]*amount) {
 	return total, kinds
 }
 
-// Effect compares the system entropy before and after a moment: of what something was
-// done about, and of everything else, which says what would have happened anyway.
-type Effect struct {
-	Before, After               float64 // bits per event
-	EventsBefore, EventsAfter   float64
-	ControlBefore, ControlAfter float64 // of the kinds that were not touched
-	ControlEventsBefore         float64
-	ControlEventsAfter          float64
-	Change                      float64 // (After - Before) - (ControlAfter - ControlBefore)
-}
-
 // around compares the spans before and after a moment; touched are the kinds that
 // something was done about, none means all. Spans are taken in whole minutes while
 // those are kept, else in hours; the slot of the moment itself is in neither.
-func (p *phi) around(touched []string, at time.Time, before, after time.Duration) Effect {
+func (p *phi) around(touched []string, at time.Time, before, after time.Duration) entropy.EntropyEffect {
 	r := &p.minutes
 	if len(r.slots) == 0 || at.Add(-before).Before(r.begin(r.slots[0].number)) || min(before, after) >= 12*time.Hour {
 		r = &p.hours
@@ -181,7 +170,7 @@ func (p *phi) around(touched []string, at time.Time, before, after time.Duration
 	moment := slotOf(at)
 	t0, c0 := span(min(slotOf(at.Add(-before)), moment-1), moment-1)
 	t1, c1 := span(moment+1, max(slotOf(at.Add(after)), moment+1))
-	e := Effect{Before: t0.phi(), After: t1.phi(), EventsBefore: t0.events, EventsAfter: t1.events,
+	e := entropy.EntropyEffect{Before: t0.phi(), After: t1.phi(), EventsBefore: t0.events, EventsAfter: t1.events,
 		ControlBefore: c0.phi(), ControlAfter: c1.phi(), ControlEventsBefore: c0.events, ControlEventsAfter: c1.events}
 	e.Change = e.After - e.Before
 	if c0.events > 0 && c1.events > 0 {

@@ -79,7 +79,7 @@ func (w *Watcher) Entropy(ctx context.Context, digest bool) (st entropy.EntropyS
 		}
 		st.Phi, st.Kinds = e.phi.now()
 		for _, s := range e.order {
-			st.Sources = append(st.Sources, entropy.EntropySource{System: s.system, Clock: s.clock(e.mark).UTC(), Heard: s.heard.UTC(), Silent: s.silent, LagMS: s.lag.Milliseconds()})
+			st.Sources = append(st.Sources, entropy.EntropySource{System: s.system, Clock: s.clock(e.mark).UTC(), Heard: s.spoke.UTC(), Silent: s.silent, LagMS: s.lag.Milliseconds()})
 		}
 		if digest {
 			st.Digest = e.analyzer.Digest()
@@ -97,12 +97,25 @@ func (w *Watcher) Deviations(ctx context.Context, f entropy.DeviationFilter) (li
 	return list, err
 }
 
-// Around compares the system entropy of kinds of entities before and after a moment
-// with that of all others; no kinds means all.
-func (w *Watcher) Around(ctx context.Context, kinds []string, at time.Time, before, after time.Duration) (x Effect, err error) {
-	err = w.ask(ctx, func(e *engine) { x = e.phi.around(kinds, at, before, after) })
+// EntropyEffect implements [entropy.EntropyService].
+func (w *Watcher) EntropyEffect(ctx context.Context, q entropy.EffectQuery) (x entropy.EntropyEffect, err error) {
+	for _, d := range []*time.Duration{&q.Before, &q.After} {
+		if *d == 0 {
+			*d = time.Hour
+		}
+		if *d < 0 || *d > longestSpan {
+			return x, entropy.Errorf(entropy.CodeInvalid, "%v is no span to compare", *d).WithHint("it is up to 30 days, as in 1h")
+		}
+	}
+	if q.At.IsZero() {
+		return x, entropy.Errorf(entropy.CodeInvalid, "there is no moment to compare around").WithHint("give it as in at=2026-01-31T16:42:00Z")
+	}
+	err = w.ask(ctx, func(e *engine) { x = e.phi.around(q.Kinds, q.At, q.Before, q.After) })
 	return x, err
 }
+
+// longestSpan bounds what is compared.
+const longestSpan = 30 * 24 * time.Hour
 
 // Predict implements [entropy.EntropyService].
 func (w *Watcher) Predict(ctx context.Context, id string) (p entropy.EntropyPrediction, err error) {
