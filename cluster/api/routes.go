@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/entropy-fabric/entropy"
 )
@@ -53,7 +54,18 @@ type route struct {
 
 // routes is the whole API.
 func (s *Server) routes() []route {
-	return append(s.serviceRoutes(), s.workerRoutes()...)
+	return slices.Concat(s.serviceRoutes(), s.ruleRoutes(), s.workerRoutes())
+}
+
+// ruleRoutes are about what is done about a surprise.
+func (s *Server) ruleRoutes() []route {
+	return []route{
+		{"GET", "/v1/entropy/rules", admin, quick, s.getRules},
+		{"POST", "/v1/entropy/rules/{name}/reset", admin, quick, s.resetRule},
+		{"GET", "/v1/entropy/suggestions", admin, quick, s.listSuggestions},
+		{"POST", "/v1/entropy/suggestions/{id}/accept", admin, quick, s.acceptSuggestion},
+		{"POST", "/v1/entropy/suggestions/{id}/dismiss", admin, quick, s.dismissSuggestion},
+	}
 }
 
 func (s *Server) serviceRoutes() []route {
@@ -109,11 +121,6 @@ func (s *Server) serviceRoutes() []route {
 		{"GET", "/v1/entropy/series/{entity}/{step}", admin, quick, s.getEntropySeries},
 		{"GET", "/v1/entropy/effect", admin, quick, s.getEntropyEffect},
 		{"GET", "/v1/entropy/predictions/{case}", admin, quick, s.getPrediction},
-		{"GET", "/v1/entropy/rules", admin, quick, s.getRules},
-		{"POST", "/v1/entropy/rules/{name}/reset", admin, quick, s.resetRule},
-		{"GET", "/v1/entropy/suggestions", admin, quick, s.listSuggestions},
-		{"POST", "/v1/entropy/suggestions/{id}/accept", admin, quick, s.acceptSuggestion},
-		{"POST", "/v1/entropy/suggestions/{id}/dismiss", admin, quick, s.dismissSuggestion},
 		{"GET", "/v1/ingest/dead", admin, quick, s.listDeadItems},
 		{"POST", "/v1/ingest/dead/{id}/replay", admin, quick, s.replayDeadItem},
 		{"DELETE", "/v1/ingest/dead/{id}", admin, quick, s.dropDeadItem},
