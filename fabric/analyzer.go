@@ -9,6 +9,7 @@ import (
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/analyzer"
 	"github.com/entropy-fabric/entropy/actors/analyzer/live"
+	"github.com/entropy-fabric/entropy/actors/reflex"
 	"github.com/entropy-fabric/entropy/cluster/telemetry"
 	"github.com/entropy-fabric/entropy/persistence/ledger"
 )
@@ -101,7 +102,7 @@ func (c *Control) analyzerStats() telemetry.AnalyzerStats {
 // publishFindings publishes what the analyzer records, until ctx ends: at least once,
 // from where it was before the last stop.
 func (c *Control) publishFindings(ctx context.Context) {
-	if c.bus == nil || c.watch == nil {
+	if c.bus == nil || c.watch == nil && c.reflex == nil {
 		return
 	}
 	f := ledger.Follower{Source: c.ledger, Name: "bus.entropy", Types: []string{analyzer.OwnPrefix}, Batch: 256, Logger: c.cfg.Logger,
@@ -113,12 +114,13 @@ func (c *Control) publishFindings(ctx context.Context) {
 	}
 }
 
-// ownFindings returns the events of rows that are the analyzer's own, and for others:
+// ownFindings returns the events of rows that are the analyzer's own, or the rules', and for others:
 // that it was started is not.
 func ownFindings(rows []entropy.LedgerEntry) (events []entropy.Event) {
 	for i := range rows {
 		var e entropy.Event
-		if rows[i].Origin == live.Origin && json.Unmarshal(rows[i].Event, &e) == nil && e.Type != entropy.EntropyStarted {
+		own := rows[i].Origin == live.Origin || rows[i].Origin == reflex.Name
+		if own && json.Unmarshal(rows[i].Event, &e) == nil && e.Type != entropy.EntropyStarted {
 			events = append(events, e)
 		}
 	}

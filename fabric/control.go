@@ -223,6 +223,9 @@ func (c *Control) openServer() (err error) {
 	if c.watch != nil {
 		conf.Analyzer = c.analyzerStats
 	}
+	if c.reflex != nil {
+		conf.Rules = c.ruleStats
+	}
 	metrics, err := telemetry.New(conf)
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func playControl() int {
 	ttl, _ := time.ParseDuration(os.Getenv("TTL"))
 	beat, _ := time.ParseDuration(os.Getenv("HEARTBEAT")) // "" means the default
 	c, err := fabric.OpenControl(ctx, fabric.ControlConfig{DataDir: os.Getenv("DIR"), Listen: os.Getenv("LISTEN"), LeaseTTL: ttl, Heartbeat: beat, Gossip: fabric.GossipConfig{Profile: os.Getenv("PROFILE")},
-		NoDiscovery: os.Getenv("NO_DISCOVERY") != "", Version: "test", Logger: testLogger(), CommitMark: commitMark(os.Getenv("MARK"))})
+		NoDiscovery: os.Getenv("NO_DISCOVERY") != "", Rules: fabric.RulesConfig{File: os.Getenv("RULES")}, Version: "test", Logger: testLogger(), CommitMark: commitMark(os.Getenv("MARK"))})
 	if err == nil {
 		fmt.Println(c.URL())
 		err = c.Run(ctx)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/entropy-fabric/entropy"
 	"github.com/entropy-fabric/entropy/actors/reflex"
+	"github.com/entropy-fabric/entropy/cluster/telemetry"
 	"github.com/entropy-fabric/entropy/persistence/ledger"
 )
 
@@ -61,6 +62,30 @@ func (c *Control) runRules(ctx context.Context) {
 		c.cfg.Logger.Error("no rules are applied any more", slog.Any("error", err))
 	}
 	<-done
+}
+
+// ruleStats gives telemetry the rules' figures in its own words.
+func (c *Control) ruleStats() telemetry.RulesStats {
+	st := telemetry.RulesStats{Suppressed: make(map[string]int64)}
+	r, err := c.reflex.Rules(context.Background())
+	if err != nil {
+		return st // they have not begun
+	}
+	st.Storm = r.Storm.On
+	for _, h := range r.Harm {
+		if h.Demoted {
+			st.Demoted++
+		}
+	}
+	for i := range r.Rules {
+		st.Matched += r.Rules[i].Matched
+		st.Fired += r.Rules[i].Fired
+		st.Errors += r.Rules[i].Errors
+		for why, n := range r.Rules[i].Suppressed {
+			st.Suppressed[why] += n
+		}
+	}
+	return st
 }
 
 // ruleRows bounds the rows after which the rules' cursor is kept.

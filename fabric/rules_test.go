@@ -1,15 +1,22 @@
 package fabric_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/cluster/bus"
 	"github.com/entropy-fabric/entropy/fabric"
 )
 
@@ -23,6 +30,55 @@ func surprise(t *testing.T, c *fabric.Control, id, entity, channel string) {
 	if _, _, err := fabric.LedgerOf(c).Record(t.Context(), now, []entropy.Observation{{Event: e, Body: body, Origin: "analyzer"}}, nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// untilOnTheBus waits until so many messages of each subject are on the stream of
+// findings.
+func untilOnTheBus(t *testing.T, c *fabric.Control, want map[string]int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	got := map[string]int{}
+	done := make(chan error, 1)
+	go func() {
+		done <- c.Bus().Consume(ctx, bus.StreamEntropy, "test", "", func(_ context.Context, m bus.Message) bus.Disposition {
+			mu.Lock()
+			defer mu.Unlock()
+			if _, ok := want[m.Subject]; ok {
+				got[m.Subject]++
+			}
+			return bus.Ack()
+		})
+	}()
+	eventually(t, 30*time.Second, func() bool { mu.Lock(); defer mu.Unlock(); return maps.Equal(got, want) }, func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return fmt.Sprintf("on the bus are %v, want %v", got, want)
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// metricsText returns the metrics of a control plane.
+func metricsText(t *testing.T, c *fabric.Control) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL()+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+secret(t, c, fabric.AdminTokenFile))
+	reply, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	b, err := io.ReadAll(reply.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // told returns the events that are correlated with a surprise, by type.
@@ -131,12 +187,87 @@ func TestSurpriseBecomesAction(t *testing.T) {
 	if _, err := client.DismissSuggestion(t.Context(), s.ID); entropy.ErrorCode(err) != entropy.CodeConflict {
 		t.Error(err)
 	}
+	untilOnTheBus(t, c, map[string]int{"entropy.suggested.feed": 3, "entropy.suggestion_accepted.feed": 1})
 	r, err := client.Rules(t.Context())
 	if err != nil || len(r.Rules) != 3 || r.File != file || r.Deviations != 3 || r.Rules[0].Matched != 1 {
 		t.Errorf("%+v %v", r, err)
 	}
+	metrics := metricsText(t, c)
+	for _, want := range []string{"entropy_rules_storm 0", "entropy_rules_fired_total 3", "entropy_rules_demoted 0"} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("no %s in the metrics", want)
+		}
+	}
 	if err := client.ResetRule(t.Context(), "replace"); entropy.ErrorCode(err) != entropy.CodeNotFound {
 		t.Error(err)
+	}
+}
+
+// proves E-5: though the control plane is killed again and again while deviations are
+// found, each has one suggestion, one action and one effect.
+func TestRulesAreKilled(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	const text = `
+max_age: 0s
+storm: {limit: 1000 per 1h}
+rules:
+  - {name: replace, when: kind == "feed" && channel == "location" && direction == "slower", mode: act, reversible: true, cooldown: 24h,
+     do: {command: submit_job, ttl: 1h, args: {spec: {name: "for-{id}", command: ["true"]}}}}
+`
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("RULES", file)
+	l := newLab(t, 5*time.Second)
+	const feeds, normal, slow = 8, 1300, 60
+	begin := time.Now().Add(-(normal + slow) * 5 * time.Minute)
+	report := func(from, to int, factor int) {
+		t.Helper()
+		for from < to {
+			var items []json.RawMessage
+			for ; from < to && len(items) < 800; from++ {
+				at := begin.Add(time.Duration(from) * 5 * time.Minute).UTC().Format(time.RFC3339)
+				for f := range feeds {
+					items = append(items, fmt.Appendf(nil, `{"id":"m-%d-%d","ts":%q,"event_type":"send","entity_id":"feed:%d","source":{"system":"probe"},"attrs":{"duration_ms":%d}}`,
+						f, from, at, f, factor*(100+(7*from+f)%60)))
+				}
+			}
+			eventually(t, time.Minute, func() bool { _, err := l.client().Ingest(t.Context(), items); return err == nil }, func() string { return "nothing is taken" })
+		}
+	}
+	report(0, normal, 1)
+	for kill := range 5 {
+		report(normal+kill*slow/5, normal+(kill+1)*slow/5, 5)
+		l.ctl.kill()
+		l.startControl()
+	}
+	c := l.client()
+	var all []entropy.Suggestion
+	eventually(t, time.Minute, func() bool {
+		var err error
+		all, err = c.Suggestions(t.Context(), entropy.SuggestionFilter{Limit: 1000})
+		done := 0
+		for _, s := range all {
+			if s.Outcome == entropy.ActionSucceeded {
+				done++
+			}
+		}
+		return err == nil && done == feeds
+	}, func() string { return fmt.Sprintf("%d of %d suggestions: %+v", len(all), feeds, all) })
+	acts, err := c.Actions(t.Context(), entropy.ActionFilter{Limit: 1000})
+	if err != nil || len(acts.Actions) != feeds {
+		t.Errorf("%d actions, %v", len(acts.Actions), err)
+	}
+	jobs, err := c.Jobs(t.Context(), entropy.JobFilter{Limit: 1000})
+	if err != nil || len(jobs.Jobs) != feeds {
+		t.Errorf("%d jobs, %v", len(jobs.Jobs), err)
+	}
+	seen := make(map[string]bool)
+	for _, j := range jobs.Jobs {
+		if seen[j.Spec.Name] {
+			t.Errorf("%s was done twice", j.Spec.Name)
+		}
+		seen[j.Spec.Name] = true
 	}
 }
 

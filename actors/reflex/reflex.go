@@ -36,12 +36,14 @@ const (
 	// Name is that of the rules: of their cursor in the ledger, and of who asks.
 	Name = "rules"
 
-	memory   = 28 * 24 * time.Hour // of deviations and actions that are looked at after a restart
-	mostRows = 1_000_000           // of them
-	tick     = time.Second
-	look     = 5 * time.Second  // between two looks at the file
-	tooLate  = 15 * time.Minute // after which a row is not decided about any more
+	memory  = 28 * 24 * time.Hour // of deviations and actions that are looked at after a restart
+	tick    = time.Second
+	look    = 5 * time.Second  // between two looks at the file
+	tooLate = 15 * time.Minute // after which a row is not decided about any more
 )
+
+// mostRows bounds the rows that are looked at after a restart; a test makes it small.
+var mostRows = 1_000_000
 
 // Principal is who the rules are when they ask for an action.
 var Principal = entropy.Principal{Role: entropy.RoleProducer, Name: Name}
@@ -109,24 +111,26 @@ func (r *Reflex) Begin(ctx context.Context, row uint64) error {
 
 // rebuild makes an engine of the set that knows what the ledger has up to r.row.
 func (r *Reflex) rebuild(ctx context.Context) error {
-	e := rule.New(r.set)
-	if err := r.each(ctx, entropy.LedgerFilter{Types: rule.Facts()}, func(_ uint64, x rule.Row) bool {
-		e.Recall(&x.Event)
-		return true
-	}); err != nil {
-		return err
-	}
-	n := 0
-	err := r.each(ctx, entropy.LedgerFilter{Types: rule.Findings(), From: r.cfg.Now().Add(-memory)}, func(row uint64, x rule.Row) bool {
-		if row > r.row || n >= mostRows {
-			return false
+	var e *rule.Engine
+	n := mostRows + 1
+	for span := memory; n > mostRows; span /= 2 { // of more, the newest count
+		e, n = rule.New(r.set), 0
+		if err := r.each(ctx, entropy.LedgerFilter{Types: rule.Facts()}, func(_ uint64, x rule.Row) bool {
+			e.Recall(&x.Event)
+			return true
+		}); err != nil {
+			return err
 		}
-		n++
-		e.Apply(x, false)
-		return true
-	})
-	if err != nil {
-		return err
+		if err := r.each(ctx, entropy.LedgerFilter{Types: rule.Findings(), From: r.cfg.Now().Add(-span)}, func(row uint64, x rule.Row) bool {
+			if row > r.row || n > mostRows {
+				return false
+			}
+			n++
+			e.Apply(x, false)
+			return true
+		}); err != nil {
+			return err
+		}
 	}
 	r.engine, r.ready = e, true
 	r.waiting = append(r.waiting, e.Unasked(r.cfg.Now())...)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,12 +19,15 @@ import (
 
 // book is a ledger in memory.
 type book struct {
+	mu   sync.Mutex
 	rows []entropy.LedgerEntry
 	ids  map[string]bool
 	fail error
 }
 
 func (b *book) Record(_ context.Context, at time.Time, obs []entropy.Observation, _ []entropy.DeadItem) (known []bool, _ []int64, _ error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.fail != nil {
 		return nil, nil, b.fail
 	}
@@ -38,6 +42,8 @@ func (b *book) Record(_ context.Context, at time.Time, obs []entropy.Observation
 }
 
 func (b *book) Events(_ context.Context, f entropy.LedgerFilter) (entropy.LedgerPage, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	page := entropy.LedgerPage{Next: f.After}
 	for _, r := range b.rows {
 		var e entropy.Event
@@ -63,6 +69,8 @@ func (b *book) deviate(t *testing.T, id, entity string, at time.Time) {
 }
 
 func (b *book) types() (all []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, r := range b.rows {
 		var e entropy.Event
 		if json.Unmarshal(r.Event, &e) == nil {
@@ -197,6 +205,20 @@ func TestTooLate(t *testing.T) {
 	}
 	if rep, err := r.Rules(t.Context()); err != nil || rep.Deviations != 1 || rep.File != o.file {
 		t.Errorf("%+v %v", rep, err)
+	}
+}
+
+// proves that after a restart the newest rows are known, when there are too many.
+func TestManyRows(t *testing.T) {
+	defer func(n int) { mostRows = n }(mostRows)
+	mostRows = 3
+	o := newOffice(t, "rules: [{name: r, when: 'true', mode: observe}]")
+	for i := range 10 {
+		o.book.deviate(t, fmt.Sprint("d", i), "k:1", time.Now().Add(-memory/10*time.Duration(9-i)-time.Minute))
+	}
+	rep, err := o.begin(t, 10).Rules(t.Context())
+	if err != nil || rep.Deviations != 3 {
+		t.Errorf("%d deviations are known, %v", rep.Deviations, err)
 	}
 }
 

@@ -54,7 +54,18 @@ type route struct {
 
 // routes is the whole API.
 func (s *Server) routes() []route {
-	return slices.Concat(s.serviceRoutes(), s.eventRoutes(), s.workerRoutes())
+	return slices.Concat(s.serviceRoutes(), s.eventRoutes(), s.ruleRoutes(), s.workerRoutes())
+}
+
+// ruleRoutes are about what is done about a surprise.
+func (s *Server) ruleRoutes() []route {
+	return []route{
+		{"GET", "/v1/entropy/rules", admin, quick, s.getRules},
+		{"POST", "/v1/entropy/rules/{name}/reset", admin, quick, s.resetRule},
+		{"GET", "/v1/entropy/suggestions", admin, quick, s.listSuggestions},
+		{"POST", "/v1/entropy/suggestions/{id}/accept", admin, quick, s.acceptSuggestion},
+		{"POST", "/v1/entropy/suggestions/{id}/dismiss", admin, quick, s.dismissSuggestion},
+	}
 }
 
 func (s *Server) serviceRoutes() []route {
@@ -126,11 +137,6 @@ func (s *Server) eventRoutes() []route {
 		{"GET", "/v1/entropy/graph/{kind}", admin, quick, s.getEntropyGraph},
 		{"GET", "/v1/entropy/due", admin, quick, s.listEntropyDue},
 		{"GET", "/v1/entropy/effect", admin, quick, s.getEntropyEffect},
-		{"GET", "/v1/entropy/rules", admin, quick, s.getRules},
-		{"POST", "/v1/entropy/rules/{name}/reset", admin, quick, s.resetRule},
-		{"GET", "/v1/entropy/suggestions", admin, quick, s.listSuggestions},
-		{"POST", "/v1/entropy/suggestions/{id}/accept", admin, quick, s.acceptSuggestion},
-		{"POST", "/v1/entropy/suggestions/{id}/dismiss", admin, quick, s.dismissSuggestion},
 		{"GET", "/v1/ledger/actions", admin, quick, s.getActionStats},
 		{"GET", "/v1/ingest/dead", admin, quick, s.listDeadItems},
 		{"POST", "/v1/ingest/dead/{id}/replay", admin, quick, s.replayDeadItem},

@@ -9,7 +9,7 @@ import (
 	"github.com/entropy-fabric/entropy"
 )
 
-// PublishFindings publishes what the analyzer has found, events whose types begin
+// PublishFindings publishes what the analyzer has found and what rules made of it, events whose types begin
 // with "entropy.", each on entropy.<what>.<kind of entity>. It is for one goroutine.
 // When it returns nil the server has all of them; a repeat within ten minutes does no
 // harm, and after that readers know one that they have by its ID.
@@ -32,7 +32,7 @@ func (b *Bus) finding(e entropy.Event) (Message, error) {
 	if !entityKind.MatchString(kind) {
 		kind = "other"
 	}
-	what := strings.TrimPrefix(e.Type, SubjectEntropy+".")
+	what := strings.ReplaceAll(strings.TrimPrefix(e.Type, SubjectEntropy+"."), ".", "_") // one token of the subject
 	if !tokenPattern.MatchString(what) {
 		return Message{}, entropy.Errorf(entropy.CodeInvalid, "%.80q is no finding of the analyzer's", e.Type)
 	}

@@ -65,6 +65,8 @@ type Config struct {
 	Journal func() JournalStats
 	// Analyzer gives the analyzer's figures at each scrape; nil leaves them out.
 	Analyzer func() AnalyzerStats
+	// Rules gives the rules' figures at each scrape; nil leaves them out.
+	Rules func() RulesStats
 	// Outbox gives how far the journal is relayed to each sink at each scrape; nil leaves it out.
 	Outbox func() []OutboxStats
 	// Timeout bounds one reading of Status; 0 means 5 s.
@@ -114,6 +116,9 @@ func New(conf Config) (*Registry, error) {
 	}
 	if conf.Analyzer != nil {
 		all = append(all, newAnalyzerCollector(conf.Analyzer))
+	}
+	if conf.Rules != nil {
+		all = append(all, newRulesCollector(conf.Rules))
 	}
 	if conf.Outbox != nil {
 		all = append(all, newOutboxCollector(conf.Outbox))

@@ -154,7 +154,7 @@ func (a *app) deviationRows(ctx context.Context, file string, zone *time.Locatio
 			}
 			e, err := readEvent(s.Bytes())
 			if err != nil {
-				return fmt.Errorf("line %d: %v", line, err)
+				return fmt.Errorf("line %d: %w", line, err)
 			}
 			if e == nil {
 				continue

@@ -58,6 +58,7 @@ type Engine struct {
 
 	harm    map[harmKey]*harm
 	verdict bool // one came since harm was last looked at
+	remind  time.Time
 }
 
 // Order is what an engine wants done: Event is to be recorded in the ledger, durably

@@ -337,6 +337,14 @@ rules:
 	if s := w.acted[8]; s.Mode != entropy.RuleAsk || s.Wanted != entropy.RuleAct || s.Because != "harm" || w.acted[9].Mode != entropy.RuleAct {
 		t.Errorf("after a restart: %+v", s)
 	}
+	if w.engine.Advance(w.now.Add(20*24*time.Hour), true); w.events(entropy.RuleDemotedType) != 1 {
+		t.Error("it is said again too soon")
+	}
+	orders := w.engine.Advance(w.now.Add(31*24*time.Hour), true)
+	if len(orders) != 1 || orders[0].Event.Type != entropy.RuleDemotedType || !w.perform(orders) {
+		t.Errorf("it is not said again before the ledger forgets it: %+v", orders)
+	}
+	w.restart()
 	orders, err := w.engine.Reset("fix", "admin:me", w.now)
 	if err != nil || !w.perform(orders) {
 		t.Fatal(err)

@@ -49,10 +49,9 @@ type lastAction struct {
 
 // Fields returns the names that an expression may use, sorted.
 func Fields() []string {
-	t := reflect.TypeFor[env]()
 	var all []string
-	for i := range t.NumField() {
-		all = append(all, t.Field(i).Tag.Get("expr"))
+	for f := range reflect.TypeFor[env]().Fields() {
+		all = append(all, f.Tag.Get("expr"))
 	}
 	slices.Sort(all)
 	return all

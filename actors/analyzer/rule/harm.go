@@ -168,16 +168,44 @@ func (e *Engine) judge(t time.Time) (orders []Order) {
 		}
 	}
 	e.unjudged = rest
-	if !e.verdict {
+	if !e.verdict && t.Before(e.remind) {
 		return orders
 	}
-	e.verdict = false
+	e.verdict, e.remind = false, t.Add(24*time.Hour)
 	for _, k := range e.harmKeys() {
 		if o, demoted := e.demote(k); demoted {
 			orders = append(orders, o)
 		}
+		if o, again := e.sayAgain(k, t); again {
+			orders = append(orders, o)
+		}
 	}
 	return orders
+}
+
+// remindAfter is when a demotion is said again, so that the ledger has it when it
+// has forgotten the first.
+const remindAfter = 30 * 24 * time.Hour
+
+// sayAgain says a demotion again that is in force and was said long ago.
+func (e *Engine) sayAgain(k harmKey, t time.Time) (Order, bool) {
+	h := e.harm[k]
+	if !h.isDemoted(t) {
+		return Order{}, false
+	}
+	last := slices.MaxFunc(h.demoted, time.Time.Compare)
+	if t.Sub(last) < remindAfter {
+		return Order{}, false
+	}
+	return e.demotion(demotedAttrs{harmKey: k, At: last.Add(remindAfter).UTC(), Why: "still: a person has not reset it"}), true
+}
+
+// demotion records a demotion.
+func (e *Engine) demotion(at demotedAttrs) Order {
+	o := Order{Event: event(digest("dem-", at.Rule, at.Command, at.Kind, at.At.Format(time.RFC3339Nano)), entropy.RuleDemotedType, Everything, "", "", at.At,
+		map[string]string{"rule": at.Rule, "action": at.Command}, at)}
+	e.Recall(&o.Event)
+	return o
 }
 
 func (a *act) harmKey() harmKey {
@@ -241,10 +269,7 @@ func (e *Engine) demote(k harmKey) (Order, bool) {
 	at := demotedAttrs{harmKey: k, At: t.UTC(), Worse: w, Better: b, Evidence: ev,
 		Why: fmt.Sprintf("%d of %d actions %s of rule %s were followed by more surprise of their %s than before, and than others had: it asks from now on, until entropy rules reset %s",
 			w, w+b, k.Command, k.Rule, k.Kind, k.Rule)}
-	o := Order{Event: event(digest("dem-", k.Rule, k.Command, k.Kind, at.At.Format(time.RFC3339Nano)), entropy.RuleDemotedType, Everything, "", "", t,
-		map[string]string{"rule": k.Rule, "action": k.Command}, at)}
-	e.Recall(&o.Event)
-	return o, true
+	return e.demotion(at), true
 }
 
 // Reset trusts a rule again. CodeNotFound when nothing was judged of it.

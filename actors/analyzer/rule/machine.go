@@ -188,7 +188,7 @@ func (e *Engine) guard(r *Rule, s *entropy.Suggestion, t time.Time, live bool) (
 	}
 	if s.Mode == entropy.RuleAsk || s.Mode == entropy.RuleAct {
 		acted := func(f *firing) bool { return f.acting }
-		here := func(f *firing) bool { return f.acting && (f.entity == s.Entity || f.target == s.Target) }
+		here := func(f *firing) bool { return f.acting && (f.is(s.Entity) || f.is(s.Target)) }
 		switch {
 		case e.fired(e.set.EntityCooldown, t, here) > 0:
 			return nil, entityCause
@@ -220,6 +220,8 @@ type firing struct {
 	rule, entity, target string
 	acting               bool
 }
+
+func (f *firing) is(entity string) bool { return f.entity == entity || f.target == entity }
 
 // note keeps a firing in the order of time.
 func (e *Engine) note(f firing) {

@@ -156,17 +156,6 @@ func (r *reader) duration(what string, to *time.Duration) func(*yaml.Node) {
 	}
 }
 
-func (r *reader) number(what string, least, most int, to *int) func(*yaml.Node) {
-	return func(n *yaml.Node) {
-		x, err := strconv.Atoi(n.Value)
-		if n.Kind != yaml.ScalarNode || err != nil || x < least || x > most {
-			r.bad(n, "%s is %s; it takes a number from %d to %d", what, kindOf(n), least, most)
-			return
-		}
-		*to = x
-	}
-}
-
 // limit reads "5 per 1h".
 func (r *reader) limit(what string, to *Limit) func(*yaml.Node) {
 	return func(n *yaml.Node) {

@@ -134,17 +134,16 @@ func TestGuardsHold(t *testing.T) {
 			if j := i - w.set.Storm.AtMost; j >= 0 && s.At.Sub(w.acted[j].At) < w.set.Storm.Per {
 				rt.Errorf("%d actions within %v", w.set.Storm.AtMost+1, s.At.Sub(w.acted[j].At))
 			}
-			for _, key := range slices.Compact([]string{s.Entity, s.Target}) {
-				at, before := last[key]
-				if before && s.At.Sub(at) < w.set.EntityCooldown {
+			for _, key := range []string{s.Entity, s.Target} {
+				if at, before := last[key]; before && s.At.Sub(at) < w.set.EntityCooldown {
 					rt.Errorf("two actions for %s within %v", key, s.At.Sub(at))
 				}
-				// It took 30 s, and its effects may last for Effect.
-				if before && s.At.Sub(at) < w.set.Effect {
-					rt.Errorf("%s of %s is acted on %v after an action for it", s.Channel, key, s.At.Sub(at))
-				}
-				last[key] = s.At
 			}
+			// It took 30 s, and its effects may last for Effect.
+			if at, before := last[s.Entity]; before && s.At.Sub(at) < w.set.Effect {
+				rt.Errorf("%s of %s is acted on %v after an action for it", s.Channel, s.Entity, s.At.Sub(at))
+			}
+			last[s.Entity], last[s.Target] = s.At, s.At
 			if s.Entity == "action:a" && i > 0 && s.At.After(w.acted[i-1].At) && s.At.Sub(w.acted[i-1].At) < w.set.Effect && w.acted[i-1].Command == "a" {
 				rt.Errorf("it acts on how its own action went")
 			}

@@ -9,7 +9,7 @@ import (
 	"github.com/expr-lang/expr/vm"
 )
 
-// template is text with expressions in braces between: text[0] parts[0] text[1] …
+// template is text with expressions in braces between: text[0] parts[0] text[1] and so on.
 type template struct {
 	text  []string
 	parts []*vm.Program
