@@ -166,29 +166,32 @@ func forget(t *testing.T, l *sqlite.Ledger, path string) {
 	}
 }
 
+// ask asks the engine without the client.
+func ask(t *testing.T, s *chdbtest.Server, query string) string {
+	t.Helper()
+	r, err := http.Post(s.URL()+"/?user=default", "", strings.NewReader(query))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %v %.500s", query, err, b)
+	}
+	return string(b)
+}
+
 // recount empties what the views have counted and has them count all events.
 func recount(t *testing.T, s *chdbtest.Server) time.Duration {
 	t.Helper()
-	ask := func(query string) string {
-		r, err := http.Post(s.URL()+"/?user=default", "", strings.NewReader(query))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Body.Close()
-		b, err := io.ReadAll(r.Body)
-		if err != nil || r.StatusCode != http.StatusOK {
-			t.Fatalf("%s: %v %.500s", query, err, b)
-		}
-		return string(b)
-	}
 	begin := time.Now()
 	for _, table := range []string{"latency", "transition", "deviation", "action"} {
-		_, definition, ok := strings.Cut(ask("SELECT as_select FROM system.tables WHERE database = 'entropy' AND name = '"+table+"_mv'"), "SELECT")
+		_, definition, ok := strings.Cut(ask(t, s, "SELECT as_select FROM system.tables WHERE database = 'entropy' AND name = '"+table+"_mv'"), "SELECT")
 		if !ok {
 			t.Fatal(fmt.Errorf("there is no view %s", table))
 		}
-		ask("TRUNCATE TABLE entropy." + table)
-		ask("INSERT INTO entropy." + table + " SELECT" + definition)
+		ask(t, s, "TRUNCATE TABLE entropy."+table)
+		ask(t, s, "INSERT INTO entropy."+table+" SELECT"+definition)
 	}
 	return time.Since(begin)
 }
