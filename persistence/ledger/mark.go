@@ -18,6 +18,7 @@ type Mark struct {
 	Hour   int64  // in which it is counted, since 1970, within what both ledgers can tell
 	Bucket int    // of the latency, see [entropy.LatencyBucket]; NotTimed when none is stated
 	Case   string // within which one step follows another; "": none does
+	Begins bool   // it is known to be the first of its case
 	Tenant string
 
 	Action  *ActionMark // of a step of an action; nil: it is none
@@ -55,7 +56,7 @@ func MarkOf(e *entropy.Event) Mark {
 	case e.Finding() || e.EntityID == "" || e.Type == "":
 		return m
 	case e.Own():
-		m.Entity, m.Case = entropy.Entity(kind, "*"), e.EntityID
+		m.Entity, m.Case, m.Begins = entropy.Entity(kind, "*"), e.EntityID, e.Version == 1
 		if kind == entropy.KindAction {
 			m.Action = actionMark(e)
 		}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -116,4 +117,20 @@ func (s *Server) Kill() {
 	_ = s.cmd.Wait()         // it was killed
 	_ = s.stdin.Close()      // likewise
 	s.cmd = nil
+}
+
+// CPUTime returns the processor's time that it has used since it was started.
+func (s *Server) CPUTime() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // behind the name
+	f := strings.Fields(rest)
+	if len(f) < 13 {
+		return 0, fmt.Errorf("%q is no state of a process", b)
+	}
+	user, err := strconv.ParseInt(f[11], 10, 64) // proc(5): utime and stime, in hundredths of a second
+	system, err2 := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(err, err2)
 }
