@@ -26,9 +26,9 @@ type LedgerConfig struct {
 
 // Validate reports what is wrong with the settings as they are written.
 func (l *LedgerConfig) Validate() error {
-	if l.Keep > 0 && l.Keep < time.Hour || l.KeepCounts > 0 && l.KeepCounts < l.Keep {
-		return entropy.Errorf(entropy.CodeInvalid, "the ledger would keep events for %v and what was counted of them for %v", l.Keep, l.KeepCounts).
-			WithHint("--ledger-keep has to be an hour at least, and --ledger-keep-counts no less than that")
+	if l.Keep > 0 && l.Keep < time.Hour || l.KeepCounts > 0 && l.KeepCounts < time.Hour {
+		return entropy.Errorf(entropy.CodeInvalid, "the ledger would forget what came in before everybody has seen it").
+			WithHint("give --ledger-keep and --ledger-keep-counts an hour at least, as in 2160h")
 	}
 	return l.ClickHouse.Validate()
 }

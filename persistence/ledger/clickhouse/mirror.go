@@ -109,7 +109,7 @@ func (m *Mirror) note(ctx context.Context, err error) {
 			m.stats.Down = time.Now()
 			m.log.Warn("ClickHouse takes no events; they wait in the embedded ledger, and nothing is lost", "clickhouse", m.ledger.cfg.Name(), "error", err)
 		}
-		m.stats.Error = err.Error()
+		m.stats.Error = entropy.AsError(err).Message
 	case m.stats.Error != "":
 		m.log.Info("ClickHouse takes events again", "after", time.Since(m.stats.Down).Round(time.Second))
 		m.stats.Error, m.stats.Down = "", time.Time{}

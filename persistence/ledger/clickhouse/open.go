@@ -198,7 +198,7 @@ func classify(err error) error {
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err // without the whole query
 		}
-		return entropy.Errorf(entropy.CodeUnavailable, "ClickHouse cannot be reached: %v", err).WithHint("is it running, and is its address right? entropy doctor asks it")
+		return entropy.Errorf(entropy.CodeUnavailable, "ClickHouse cannot be reached: %v", err).WithHint("is it running, and is its address right? entropy status says what waits for it")
 	}
 	switch x.Code {
 	case codeUnknownUser, codeWrongPassword, codeAuthentication:
