@@ -105,6 +105,8 @@ func (s *Server) serviceRoutes() []route {
 		{"POST", "/v1/ingest", admin, quick, s.postIngest},
 		{"GET", "/v1/ledger", admin, quick, s.getLedger},
 		{"GET", "/v1/ledger/actions", admin, quick, s.getActionStats},
+		{"GET", "/v1/ledger/steps", admin, quick, s.getSteps},
+		{"GET", "/v1/ledger/transitions", admin, quick, s.getTransitions},
 		{"GET", "/v1/ingest/dead", admin, quick, s.listDeadItems},
 		{"POST", "/v1/ingest/dead/{id}/replay", admin, quick, s.replayDeadItem},
 		{"DELETE", "/v1/ingest/dead/{id}", admin, quick, s.dropDeadItem},
