@@ -262,7 +262,7 @@ func (m *Mirror) unknown(ctx context.Context, conn driver.Conn, rows []ledger.Ro
 		}
 	}
 	there := map[string]bool{}
-	for some := range slices.Chunk(ids, 5000) {
+	for some := range slices.Chunk(ids, 1000) {
 		found, err := conn.Query(ctx, m.ledger.sql("SELECT id FROM {db}.event WHERE row <= ? AND id IN (?)"), uint64(m.state.Base), some)
 		if err != nil {
 			return nil, err
