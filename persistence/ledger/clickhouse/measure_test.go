@@ -22,7 +22,7 @@ import (
 	"github.com/entropy-fabric/entropy/persistence/ledger/sqlite"
 )
 
-var measured = flag.Int("events", 50_000, "events by which TestMeasure measures both ledgers")
+var measured = flag.Int("events", 20_000, "events by which TestMeasure measures both ledgers")
 
 // proves E-6: both ledgers give the same numbers of the same events, after they came in
 // and after everything was counted anew. With -events it is the measurement of
