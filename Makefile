@@ -9,6 +9,7 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 BUDGET ?= 30m
 FUZZTIME ?= 30s
 DATA ?= ../shared/data
+EVENTS ?= 1000000
 TEST_LIMIT ?= 22m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
@@ -65,8 +66,9 @@ bench: build ## measure, beside a baseline in the same run
 	done
 	go test -count 1 -timeout 15m -run '^TestCrowd$$' -v ./cluster -args -members 200 -crowd-profile wan | grep -v '^=== '
 
-bench-entropy: build ## score the entropy layer on published sets below DATA (default ../shared/data)
+bench-entropy: build ## score the entropy layer on published sets below DATA (default ../shared/data), and time both ledgers over EVENTS events
 	GOMAXPROCS=1 ./scripts/bench-entropy $(DATA) ./bin/entropy
+	go test -count 1 -timeout 55m -run '^TestMeasure$$' -v ./persistence/ledger/clickhouse -args -events $(EVENTS) | grep -v '^ *=== \|level='
 
 soak: setup ## fresh seeds, the crash tests and cuts of minutes, in turn, for BUDGET (default 30m)
 	./scripts/soak $(BUDGET)

@@ -54,6 +54,33 @@ func (c *Client) ActionStats(ctx context.Context, f ActionStatsFilter) ([]Action
 	return list.Actions, err
 }
 
+// Steps implements [AnalyticsService].
+func (c *Client) Steps(ctx context.Context, f StepFilter) ([]StepCounts, error) {
+	var list StepCountsList
+	err := c.call(ctx, call{method: "GET", path: "/v1/ledger/steps", query: f.query(), out: &list})
+	return list.Steps, err
+}
+
+// Transitions implements [AnalyticsService].
+func (c *Client) Transitions(ctx context.Context, f StepFilter) ([]TransitionCount, error) {
+	var list TransitionCountList
+	err := c.call(ctx, call{method: "GET", path: "/v1/ledger/transitions", query: f.query(), out: &list})
+	return list.Transitions, err
+}
+
+func (f StepFilter) query() url.Values {
+	q := url.Values{}
+	setInt(q, "least", int64(f.Least))
+	setInt(q, "limit", int64(f.Limit))
+	for key, text := range map[string]string{"entity": f.Entity, "step": f.Step} {
+		if text != "" {
+			q.Set(key, text)
+		}
+	}
+	setTimes(q, f.From, f.To)
+	return q
+}
+
 // setTimes adds the ends of a time to a query, without those that are open.
 func setTimes(q url.Values, from, to time.Time) {
 	for key, t := range map[string]time.Time{"from": from, "to": to} {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/persistence/ledger"
 	"github.com/entropy-fabric/entropy/persistence/ledger/clickhouse"
 	ledgerdb "github.com/entropy-fabric/entropy/persistence/ledger/sqlite"
 )
@@ -26,9 +27,9 @@ type LedgerConfig struct {
 
 // Validate reports what is wrong with the settings as they are written.
 func (l *LedgerConfig) Validate() error {
-	if l.Keep > 0 && l.Keep < time.Hour || l.KeepCounts > 0 && l.KeepCounts < l.Keep {
-		return entropy.Errorf(entropy.CodeInvalid, "the ledger would keep events for %v and what was counted of them for %v", l.Keep, l.KeepCounts).
-			WithHint("--ledger-keep has to be an hour at least, and --ledger-keep-counts no less than that")
+	if l.Keep > 0 && l.Keep < time.Hour || l.KeepCounts > 0 && l.KeepCounts < time.Hour {
+		return entropy.Errorf(entropy.CodeInvalid, "the ledger would forget what came in before everybody has seen it").
+			WithHint("give --ledger-keep and --ledger-keep-counts an hour at least, as in 2160h")
 	}
 	return l.ClickHouse.Validate()
 }
@@ -139,17 +140,29 @@ type analytics struct{ *Control }
 
 // ActionStats implements [entropy.AnalyticsService].
 func (a analytics) ActionStats(ctx context.Context, f entropy.ActionStatsFilter) ([]entropy.ActionStats, error) {
+	return ask(ctx, a, func(l ledger.Analytics) ([]entropy.ActionStats, error) { return l.ActionStats(ctx, f) })
+}
+
+// Steps implements [entropy.AnalyticsService].
+func (a analytics) Steps(ctx context.Context, f entropy.StepFilter) ([]entropy.StepCounts, error) {
+	return ask(ctx, a, func(l ledger.Analytics) ([]entropy.StepCounts, error) { return l.Steps(ctx, f) })
+}
+
+// Transitions implements [entropy.AnalyticsService].
+func (a analytics) Transitions(ctx context.Context, f entropy.StepFilter) ([]entropy.TransitionCount, error) {
+	return ask(ctx, a, func(l ledger.Analytics) ([]entropy.TransitionCount, error) { return l.Transitions(ctx, f) })
+}
+
+// ask asks ClickHouse, and the embedded ledger when that cannot answer.
+func ask[T any](ctx context.Context, a analytics, question func(l ledger.Analytics) ([]T, error)) ([]T, error) {
 	if s, ok := a.ClickHouse(); ok && s.Error == "" && s.Met {
-		all, err := a.clickhouse.ActionStats(ctx, f)
-		if err == nil || entropy.ErrorCode(err) == entropy.CodeInvalid {
+		all, err := question(a.clickhouse)
+		if err == nil || entropy.ErrorCode(err) == entropy.CodeInvalid || errors.Is(err, context.Canceled) {
 			return all, err
-		}
-		if errors.Is(err, context.Canceled) {
-			return nil, err
 		}
 		a.cfg.Logger.Warn("ClickHouse does not answer: the embedded ledger does", "error", err)
 	}
-	return a.ledger.ActionStats(ctx, f)
+	return question(a.ledger)
 }
 
 // Analytics returns who answers questions about the ledger, without HTTP.

@@ -49,22 +49,6 @@ func (s *Server) getLedger(w *response, r *http.Request) error {
 	return answer(w, http.StatusOK, page)
 }
 
-func (s *Server) getActionStats(w *response, r *http.Request) error {
-	q := newQuery(r)
-	f := entropy.ActionStatsFilter{Command: q.text("command"), Tenant: q.text("tenant"), From: q.moment("from"), To: q.moment("to"), Limit: int(q.number("limit", 1, 10_000))}
-	if err := q.err(); err != nil {
-		return err
-	}
-	if s.conf.Analytics == nil {
-		return errNoIngest
-	}
-	all, err := s.conf.Analytics.ActionStats(r.Context(), f)
-	if err != nil {
-		return err
-	}
-	return answer(w, http.StatusOK, entropy.ActionStatsList{Actions: all})
-}
-
 // moment returns a time in RFC 3339, or the zero time when there is none.
 func (q *query) moment(key string) time.Time {
 	s := q.text(key)

@@ -46,6 +46,10 @@ var (
 )
 
 // operations documents every route of the table.
+// stepQuery selects steps that were counted.
+var stepQuery = []string{"entity: string: of this entity", "step: string: of this step", "from: string: a whole hour, by the events' own time, inclusive", "to: string: a whole hour, exclusive",
+	"least: integer: timed events that make an hour a part of the baseline; 20", "limit: integer: 1 to 10000"}
+
 var operations = map[string]operation{
 	"POST /v1/jobs": {summary: "Submit one job (201 new, 200 known) or a batch of up to 1000 (200, one result per job)", body: oneOf{entropy.Submission{}, entropy.SubmitBatch{}},
 		status: 200, reply: oneOf{entropy.SubmitResult{}, entropy.SubmitResults{}}},
@@ -124,6 +128,8 @@ var operations = map[string]operation{
 	"POST /v1/entropy/suggestions/{id}/dismiss": {summary: "Say that a suggestion is not wanted", status: 200, reply: entropy.Suggestion{}},
 	"GET /v1/ledger/actions": {summary: "How actions went, by command and tenant", query: []string{"command: string: of this command", "tenant: string: of this tenant",
 		"from: string: by when they were requested, inclusive", "to: string: exclusive", "limit: integer: 1 to 10000"}, status: 200, reply: entropy.ActionStatsList{}},
+	"GET /v1/ledger/steps":       {summary: "What is known of steps: counts, latencies by bucket, entropy and its baseline", query: stepQuery, status: 200, reply: entropy.StepCountsList{}},
+	"GET /v1/ledger/transitions": {summary: "Which step came how often after which, in its case", query: stepQuery, status: 200, reply: entropy.TransitionCountList{}},
 	"GET /v1/ingest/dead": {summary: "What came from outside and was not understood", query: []string{"after: integer: those behind this one", "limit: integer: 1 to 1000"},
 		status: 200, reply: entropy.DeadItemList{}},
 	"POST /v1/ingest/dead/{id}/replay": {summary: "Normalize a dead letter again, by the rules of now", status: 200, reply: entropy.IngestResult{}},

@@ -138,6 +138,8 @@ func (s *Server) eventRoutes() []route {
 		{"GET", "/v1/entropy/due", admin, quick, s.listEntropyDue},
 		{"GET", "/v1/entropy/effect", admin, quick, s.getEntropyEffect},
 		{"GET", "/v1/ledger/actions", admin, quick, s.getActionStats},
+		{"GET", "/v1/ledger/steps", admin, quick, s.getSteps},
+		{"GET", "/v1/ledger/transitions", admin, quick, s.getTransitions},
 		{"GET", "/v1/ingest/dead", admin, quick, s.listDeadItems},
 		{"POST", "/v1/ingest/dead/{id}/replay", admin, quick, s.replayDeadItem},
 		{"DELETE", "/v1/ingest/dead/{id}", admin, quick, s.dropDeadItem},

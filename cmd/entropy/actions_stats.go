@@ -34,20 +34,28 @@ func (a *app) actionsStatsCommand() *cobra.Command {
 		if err := cmp.Or(readTime(from, &f.From), readTime(to, &f.To)); err != nil {
 			return err
 		}
-		service, err := a.connect()
+		l, err := a.analyticsService()
 		if err != nil {
 			return err
 		}
-		stats, ok := service.(entropy.AnalyticsService)
-		if !ok {
-			return fmt.Errorf("%T answers no questions about the ledger", service)
-		}
-		all, err := stats.ActionStats(ctx, f)
+		all, err := l.ActionStats(ctx, f)
 		if err != nil {
 			return err
 		}
 		return list(a, all, actionStatsTable)
 	})
+}
+
+// analyticsService connects to who answers questions about the ledger.
+func (a *app) analyticsService() (entropy.AnalyticsService, error) {
+	service, err := a.connect()
+	if err != nil {
+		return nil, err
+	}
+	if l, ok := service.(entropy.AnalyticsService); ok {
+		return l, nil
+	}
+	return nil, entropy.Errorf(entropy.CodeNotFound, "this control plane keeps no ledger")
 }
 
 func actionStatsTable(all []entropy.ActionStats) *table {

@@ -14,11 +14,46 @@ type counted struct {
 	*fakeService
 	all   []entropy.ActionStats
 	asked entropy.ActionStatsFilter
+	steps entropy.StepFilter
 }
 
 func (c *counted) ActionStats(_ context.Context, f entropy.ActionStatsFilter) ([]entropy.ActionStats, error) {
 	c.asked = f
 	return c.all, nil
+}
+
+func (c *counted) Steps(_ context.Context, f entropy.StepFilter) ([]entropy.StepCounts, error) {
+	c.steps = f
+	return []entropy.StepCounts{{Entity: "order:7", Step: "pack", N: 9, Timed: 8, Histogram: []entropy.BucketCount{{Bucket: 3, N: 8}}, Entropy: 1.234, Variance: 0.04, Windows: 2, Median: 1.5, Scale: 0.25},
+		{Entity: "job:*", Step: "job.started", N: 4, Histogram: []entropy.BucketCount{}}}, nil
+}
+
+func (c *counted) Transitions(_ context.Context, f entropy.StepFilter) ([]entropy.TransitionCount, error) {
+	c.steps = f
+	return []entropy.TransitionCount{{Entity: "order:7", From: "pick", To: "pack", N: 5}}, nil
+}
+
+// proves E-2, E-6: what is counted of steps is shown with its uncertainty.
+func TestLedgerSteps(t *testing.T) {
+	b := newBench(t)
+	c := &counted{fakeService: b.service}
+	b.app.dial = func(entropy.ClientConfig) (entropy.Service, error) { return c, nil }
+	if code := b.run("ledger", "steps", "--entity", "order:7", "--from", "2026-01-31T16:00:00Z", "--least", "5"); code != 0 {
+		t.Fatal(code, b.stderr.String())
+	}
+	out := strings.Join(strings.Fields(b.stdout.String()), " ")
+	if !strings.Contains(out, "order:7 pack 9 8 1.23 ± 0.20 2 1.50 ± 0.25") || !strings.Contains(out, "job:* job.started 4 0 - 0 -") {
+		t.Error(out)
+	}
+	if c.steps.Entity != "order:7" || c.steps.Least != 5 || c.steps.From.Hour() != 16 {
+		t.Errorf("%+v", c.steps)
+	}
+	if b.run("ledger", "transitions", "--step", "pack"); !strings.Contains(strings.Join(strings.Fields(b.stdout.String()), " "), "order:7 pick pack 5") || c.steps.Step != "pack" {
+		t.Errorf("%s %+v", b.stdout.String(), c.steps)
+	}
+	if b.run("ledger", "steps", "-o", "json"); !strings.Contains(b.stdout.String(), `"baseline_entropy": 1.5`) {
+		t.Error(b.stdout.String())
+	}
 }
 
 // proves A-8: the table and the JSON say how actions went; what is not known yet is a

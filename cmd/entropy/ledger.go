@@ -18,7 +18,7 @@ order in which they came; and at the dead letters, what was not understood.`
 func (a *app) ledgerCommand() *cobra.Command {
 	dead := a.group(&cobra.Command{Use: "dead", Short: "Look at what was not understood, and try it again"},
 		a.deadListCommand(), a.deadShowCommand(), a.deadReplayCommand(), a.deadDropCommand())
-	return a.group(&cobra.Command{Use: "ledger", Short: "Look at events from outside", Long: ledgerLong}, a.ledgerEventsCommand(), dead)
+	return a.group(&cobra.Command{Use: "ledger", Short: "Look at events from outside", Long: ledgerLong}, a.ledgerEventsCommand(), a.ledgerStepsCommand(), a.ledgerTransitionsCommand(), dead)
 }
 
 func (a *app) ledgerEventsCommand() *cobra.Command {

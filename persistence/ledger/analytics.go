@@ -26,34 +26,16 @@ type Analytics interface {
 	ActionStats(ctx context.Context, f entropy.ActionStatsFilter) ([]entropy.ActionStats, error)
 }
 
-// StepFilter selects counts. Times are those of the events and whole hours.
-type StepFilter struct {
-	Entity string    // "" means any
-	Step   string    // "" means any; of a transition the later one
-	From   time.Time // inclusive; zero means from the beginning
-	To     time.Time // exclusive; zero means without end
-	// Least is how many timed events make an hour a window of the baseline. 0 means 20.
-	Least int
-	Limit int // 0 means 1000, at most MaxSteps
-}
+// What is counted of steps has its names in the root, for the API.
+type (
+	StepFilter = entropy.StepFilter
+	Step       = entropy.StepCounts
+	Cell       = entropy.BucketCount
+	Transition = entropy.TransitionCount
+)
 
 // MaxSteps bounds an answer.
-const MaxSteps = 10_000
-
-// Check completes f. CodeInvalid when its times are not whole hours.
-func (f StepFilter) Check() (StepFilter, error) {
-	for _, t := range []time.Time{f.From, f.To} {
-		if !t.IsZero() && !t.Truncate(time.Hour).Equal(t) {
-			return f, entropy.Errorf(entropy.CodeInvalid, "%s is not a whole hour: steps are counted by hours", t.Format(time.RFC3339)).
-				WithHint("ask from and to whole hours, in UTC")
-		}
-	}
-	if f.Least <= 0 {
-		f.Least = 20
-	}
-	f.Limit = Limit(f.Limit)
-	return f, nil
-}
+const MaxSteps = entropy.MaxAnalytics
 
 // Limit returns how many rows an answer of statistics has at most; 0 means 1000.
 func Limit(n int) int {
@@ -61,34 +43,6 @@ func Limit(n int) int {
 		return 1000
 	}
 	return min(n, MaxSteps)
-}
-
-// Cell is one bucket that is not empty.
-type Cell struct {
-	Bucket int
-	N      uint64
-}
-
-// Step is what is known of the step of an entity in a time.
-type Step struct {
-	Entity, Step string
-	N            uint64 // events
-	Timed        uint64 // those that state a latency
-	Histogram    []Cell // of the latter, by bucket
-
-	Entropy  float64 // of the histogram in bits, with Miller's and Madow's correction
-	Variance float64 // of the entropy, in bits squared
-
-	// The baseline: the hours with enough timed events, and the median and 1.4826 MAD
-	// of their entropies.
-	Windows       int
-	Median, Scale float64
-}
-
-// Transition is how often one step came after another.
-type Transition struct {
-	Entity, From, To string
-	N                uint64
 }
 
 // ActionState is where an action stands.

@@ -15,9 +15,11 @@ type Mark struct {
 	// events, whose jobs and actions come once and never again. "": it is not counted.
 	Entity string
 	Step   string
-	Hour   int64  // in which it is counted, since 1970, within what both ledgers can tell
-	Bucket int    // of the latency, see [entropy.LatencyBucket]; NotTimed when none is stated
-	Case   string // within which one step follows another; "": none does
+	Hour   int64         // in which it is counted, since 1970, within what both ledgers can tell
+	Bucket int           // of the latency, see [entropy.LatencyBucket]; NotTimed when none is stated
+	Took   time.Duration // the latency
+	Case   string        // within which one step follows another; "": none does
+	Begins bool          // it is known to be the first of its case
 	Tenant string
 
 	Action  *ActionMark // of a step of an action; nil: it is none
@@ -55,7 +57,7 @@ func MarkOf(e *entropy.Event) Mark {
 	case e.Finding() || e.EntityID == "" || e.Type == "":
 		return m
 	case e.Own():
-		m.Entity, m.Case = entropy.Entity(kind, "*"), e.EntityID
+		m.Entity, m.Case, m.Begins = entropy.Entity(kind, "*"), e.EntityID, e.Version == 1
 		if kind == entropy.KindAction {
 			m.Action = actionMark(e)
 		}
@@ -64,7 +66,7 @@ func MarkOf(e *entropy.Event) Mark {
 	}
 	m.Step = e.Step()
 	if d, ok := e.Latency(); ok {
-		m.Bucket = entropy.LatencyBucket(d)
+		m.Bucket, m.Took = entropy.LatencyBucket(d), d
 	}
 	return m
 }

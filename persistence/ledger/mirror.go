@@ -27,8 +27,9 @@ type MirrorState struct {
 // Mirrored is a ledger that can be copied.
 type Mirrored interface {
 	Source
-	// Rows returns the rows behind after up to through, at most limit.
-	Rows(ctx context.Context, after, through uint64, limit int) ([]Row, error)
+	// Rows returns the rows behind after up to through: at most limit, and no more once
+	// their events have so many bytes.
+	Rows(ctx context.Context, after, through uint64, limit, bytes int) ([]Row, error)
 	// Mirror returns the state of a copy; SetMirror keeps it, durably.
 	Mirror(ctx context.Context, name string) (MirrorState, error)
 	SetMirror(ctx context.Context, name string, s MirrorState) error

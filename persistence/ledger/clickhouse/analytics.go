@@ -154,6 +154,9 @@ func (l *Ledger) Steps(ctx context.Context, f ledger.StepFilter) ([]ledger.Step,
 		for i, b := range buckets {
 			s.Histogram = append(s.Histogram, ledger.Cell{Bucket: int(b), N: counts[i]})
 		}
+		if s.Histogram == nil {
+			s.Histogram = []ledger.Cell{}
+		}
 		s.Windows = int(windows)
 		all = append(all, s)
 		return nil

@@ -85,7 +85,7 @@ func mirror(t *testing.T, l *clickhouse.Ledger, source ledger.Mirrored) *clickho
 // out plainly, and so as by the embedded ledger.
 func TestConformance(t *testing.T) {
 	s := chdbtest.Start(t)
-	ledgertest.Conformance(t, 20_000, func(t *testing.T, obs []entropy.Observation) ledger.Analytics {
+	ledgertest.Conformance(t, 8_000, func(t *testing.T, obs []entropy.Observation) ledger.Analytics {
 		l := embedded(t, filepath.Join(t.TempDir(), "ledger.db"))
 		record(t, l, obs)
 		c := connect(t, config(s))

@@ -26,8 +26,8 @@ func values(id string, base uint64, r *ledger.Row) []any {
 	}
 	m := ledger.MarkOf(&e)
 	var latency *float64
-	if d, ok := e.Latency(); ok && m.Entity != "" {
-		ms := float64(d) / float64(time.Millisecond)
+	if m.Bucket != ledger.NotTimed {
+		ms := float64(m.Took) / float64(time.Millisecond)
 		latency = &ms
 	}
 	tags := e.Tags

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 	"github.com/entropy-fabric/entropy/persistence/ledger/sqlite"
 )
 
-var measured = flag.Int("events", 50_000, "events by which TestMeasure measures both ledgers")
+var measured = flag.Int("events", 20_000, "events by which TestMeasure measures both ledgers")
 
 // proves E-6: both ledgers give the same numbers of the same events, after they came in
 // and after everything was counted anew. With -events it is the measurement of
@@ -35,19 +36,25 @@ func TestMeasure(t *testing.T) {
 	cfg := config(s)
 	cfg.Batch = 0
 	c := connect(t, cfg)
-	say := func(what string, took time.Duration) {
-		t.Logf("%-64s %10.2f s %10.0f events/s", what, took.Seconds(), float64(n)/took.Seconds())
+	begin, cpu := time.Now(), cpuTime(t, s)
+	fill(t, n, 1000, func([]entropy.Observation) error { return nil })
+	making := cpuTime(t, s) - cpu // the events, which is in the processor's time of each fill
+	cpu += making
+	say := func(what string, took, apart time.Duration) {
+		used := cpuTime(t, s) - cpu
+		t.Logf("%-58s %8.2f s %8.0f events/s, %5.1f us of a processor each", what, took.Seconds(), float64(n)/took.Seconds(), (used-apart).Seconds()*1e6/float64(n))
+		cpu += used
 	}
 	t.Logf("%d events", n)
 	say("SQLite, ingest: events and what is counted, fsync per 1,000", fill(t, n, 1000, func(obs []entropy.Observation) error {
 		_, _, err := l.Record(context.Background(), at, obs, nil)
 		return err
-	}))
-	say("SQLite, baseline: the same rows into one bare table", bareSQLite(t, n, filepath.Join(dir, "bare.db")))
-	begin := time.Now()
+	}), making)
+	say("SQLite, baseline: the same rows into one bare table", bareSQLite(t, n, filepath.Join(dir, "bare.db")), making)
+	begin = time.Now()
 	mirror(t, c, l)
-	say("ClickHouse, copied from SQLite: events and views", time.Since(begin))
-	say("ClickHouse, baseline: the same batches into one bare table", bareClickHouse(t, n, s))
+	say("ClickHouse, copied from SQLite: events and views", time.Since(begin), 0)
+	say("ClickHouse, baseline: the same batches into one bare table", bareClickHouse(t, n, s), making)
 
 	begin = time.Now()
 	answers(t, l)
@@ -58,14 +65,15 @@ func TestMeasure(t *testing.T) {
 	same(t, c, l)
 
 	forget(t, l, path)
+	cpu = cpuTime(t, s)
 	begin = time.Now()
 	again := embedded(t, path)
-	say("SQLite, everything counted anew", time.Since(begin))
-	say("ClickHouse, everything counted anew", recount(t, s))
+	say("SQLite, everything counted anew", time.Since(begin), 0)
+	say("ClickHouse, everything counted anew", recount(t, s), 0)
 	same(t, c, again)
 }
 
-// fill hands n events over in calls of a size, and returns how long they took, without
+// fill hands n events over in calls of a size, and returns how long these took, without
 // the making of the events.
 func fill(t *testing.T, n, size int, f func(obs []entropy.Observation) error) (took time.Duration) {
 	g := ledgertest.NewGenerator(9)
@@ -78,6 +86,21 @@ func fill(t *testing.T, n, size int, f func(obs []entropy.Observation) error) (t
 		took += time.Since(begin)
 	}
 	return took
+}
+
+// cpuTime returns the processor's time that this process and the engine have used. It
+// hardly depends on what else the machine does.
+func cpuTime(t *testing.T, s *chdbtest.Server) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	engine, err := s.CPUTime()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano()+u.Stime.Nano()) + engine
 }
 
 func bareSQLite(t *testing.T, n int, path string) time.Duration {
@@ -166,29 +189,32 @@ func forget(t *testing.T, l *sqlite.Ledger, path string) {
 	}
 }
 
+// ask asks the engine without the client.
+func ask(t *testing.T, s *chdbtest.Server, query string) string {
+	t.Helper()
+	r, err := http.Post(s.URL()+"/?user=default", "", strings.NewReader(query))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %v %.500s", query, err, b)
+	}
+	return string(b)
+}
+
 // recount empties what the views have counted and has them count all events.
 func recount(t *testing.T, s *chdbtest.Server) time.Duration {
 	t.Helper()
-	ask := func(query string) string {
-		r, err := http.Post(s.URL()+"/?user=default", "", strings.NewReader(query))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Body.Close()
-		b, err := io.ReadAll(r.Body)
-		if err != nil || r.StatusCode != http.StatusOK {
-			t.Fatalf("%s: %v %.500s", query, err, b)
-		}
-		return string(b)
-	}
 	begin := time.Now()
 	for _, table := range []string{"latency", "transition", "deviation", "action"} {
-		_, definition, ok := strings.Cut(ask("SELECT as_select FROM system.tables WHERE database = 'entropy' AND name = '"+table+"_mv'"), "SELECT")
+		_, definition, ok := strings.Cut(ask(t, s, "SELECT as_select FROM system.tables WHERE database = 'entropy' AND name = '"+table+"_mv'"), "SELECT")
 		if !ok {
 			t.Fatal(fmt.Errorf("there is no view %s", table))
 		}
-		ask("TRUNCATE TABLE entropy." + table)
-		ask("INSERT INTO entropy." + table + " SELECT" + definition)
+		ask(t, s, "TRUNCATE TABLE entropy."+table)
+		ask(t, s, "INSERT INTO entropy."+table+" SELECT"+definition)
 	}
 	return time.Since(begin)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -108,7 +109,7 @@ func (m *Mirror) note(ctx context.Context, err error) {
 			m.stats.Down = time.Now()
 			m.log.Warn("ClickHouse takes no events; they wait in the embedded ledger, and nothing is lost", "clickhouse", m.ledger.cfg.Name(), "error", err)
 		}
-		m.stats.Error = err.Error()
+		m.stats.Error = entropy.AsError(err).Message
 	case m.stats.Error != "":
 		m.log.Info("ClickHouse takes events again", "after", time.Since(m.stats.Down).Round(time.Second))
 		m.stats.Error, m.stats.Down = "", time.Time{}
@@ -129,7 +130,7 @@ func (m *Mirror) Stats(ctx context.Context, now time.Time) (Stats, error) {
 		return s, err
 	}
 	s.Behind = last - kept.Sent
-	oldest, err := m.source.Rows(ctx, kept.Sent, last, 1)
+	oldest, err := m.source.Rows(ctx, kept.Sent, last, 1, 1)
 	if len(oldest) > 0 {
 		s.For = max(0, now.Sub(oldest[0].ReceivedAt))
 	}
@@ -151,16 +152,11 @@ func (m *Mirror) send(ctx context.Context) error {
 		m.stats.Met = true
 		m.mu.Unlock()
 	}
-	through := m.state.Pending
-	if through <= m.state.Sent {
-		if through, err = m.next(ctx); err != nil || through <= m.state.Sent {
-			return err
-		}
-	}
-	rows, err := m.source.Rows(ctx, m.state.Sent, through, int(through-m.state.Sent))
-	if err != nil {
+	rows, err := m.batch(ctx)
+	if err != nil || m.state.Pending <= m.state.Sent {
 		return err
 	}
+	through := m.state.Pending
 	all := make([][]any, 0, len(rows))
 	for i := range rows {
 		all = append(all, values(m.state.ID, uint64(m.state.Base), &rows[i]))
@@ -185,15 +181,27 @@ func (m *Mirror) send(ctx context.Context) error {
 	return nil
 }
 
-// next fixes the next batch and returns its last row; that is on disk.
-func (m *Mirror) next(ctx context.Context) (through uint64, err error) {
+// maxBatchBytes bounds the events of a batch, which is held in memory, but for its last
+// one.
+const maxBatchBytes = 32 << 20
+
+// batch returns the rows of the batch that may be on its way, else of the next one,
+// after its end is on disk. It returns none when there are none.
+func (m *Mirror) batch(ctx context.Context) ([]ledger.Row, error) {
+	if m.state.Pending > m.state.Sent {
+		return m.source.Rows(ctx, m.state.Sent, m.state.Pending, math.MaxInt, math.MaxInt)
+	}
 	last, err := m.source.Last(ctx)
-	if err != nil || last <= m.state.Sent {
-		return m.state.Sent, err
+	if err != nil {
+		return nil, err
+	}
+	rows, err := m.source.Rows(ctx, m.state.Sent, last, m.ledger.cfg.Batch, maxBatchBytes)
+	if err != nil || len(rows) == 0 {
+		return nil, err
 	}
 	n := m.state
-	n.Pending = min(last, n.Sent+uint64(m.ledger.cfg.Batch))
-	return n.Pending, m.keep(ctx, n)
+	n.Pending = rows[len(rows)-1].Row
+	return rows, m.keep(ctx, n)
 }
 
 func (m *Mirror) keep(ctx context.Context, s ledger.MirrorState) error {
@@ -254,7 +262,7 @@ func (m *Mirror) unknown(ctx context.Context, conn driver.Conn, rows []ledger.Ro
 		}
 	}
 	there := map[string]bool{}
-	for some := range slices.Chunk(ids, 5000) {
+	for some := range slices.Chunk(ids, 1000) {
 		found, err := conn.Query(ctx, m.ledger.sql("SELECT id FROM {db}.event WHERE row <= ? AND id IN (?)"), uint64(m.state.Base), some)
 		if err != nil {
 			return nil, err

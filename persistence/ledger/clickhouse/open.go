@@ -90,6 +90,13 @@ func (l *Ledger) sql(stmt string) string {
 // migrate brings the schema up to date. ClickHouse has no transactions of DDL: each
 // statement may be repeated, and a migration is noted when all of it was done.
 func (l *Ledger) migrate(ctx context.Context, conn driver.Conn) error {
+	v, err := conn.ServerVersion()
+	if err != nil {
+		return err
+	}
+	if v.Version.Major < 25 || v.Version.Major == 25 && v.Version.Minor < 8 {
+		return entropy.Errorf(entropy.CodeConflict, "ClickHouse is of version %d.%d, and 25.8 is the oldest that is known to do", v.Version.Major, v.Version.Minor).WithHint("upgrade the server")
+	}
 	for _, stmt := range []string{
 		"CREATE DATABASE IF NOT EXISTS {db}",
 		"CREATE TABLE IF NOT EXISTS {db}.migration (version UInt32, at DateTime DEFAULT now()) ENGINE = MergeTree ORDER BY version",
@@ -198,7 +205,7 @@ func classify(err error) error {
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err // without the whole query
 		}
-		return entropy.Errorf(entropy.CodeUnavailable, "ClickHouse cannot be reached: %v", err).WithHint("is it running, and is its address right? entropy doctor asks it")
+		return entropy.Errorf(entropy.CodeUnavailable, "ClickHouse cannot be reached: %v", err).WithHint("is it running, and is its address right? entropy status says what waits for it")
 	}
 	switch x.Code {
 	case codeUnknownUser, codeWrongPassword, codeAuthentication:

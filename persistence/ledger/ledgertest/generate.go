@@ -79,13 +79,14 @@ func (g *Generator) begin() {
 	}
 }
 
-// add lets an event come at its time, or now and then a while later.
+// add lets an event come at its time, or now and then a while later; those of the
+// journal, which have a version, come in order.
 func (g *Generator) add(e entropy.Event) {
 	g.n++
 	e.ID, e.Schema = fmt.Sprintf("e-%08d", g.n), 1
 	e.TS = e.TS.UTC().Truncate(time.Millisecond)
 	at := e.TS
-	if g.chance(0.02) {
+	if e.Version == 0 && g.chance(0.02) {
 		at = at.Add(time.Duration(g.r.IntN(120)) * time.Second)
 	}
 	g.ahead = append(g.ahead, due{at, e})
@@ -123,8 +124,8 @@ func (g *Generator) order() {
 // job is one of the fabric's own: it comes once.
 func (g *Generator) job() {
 	at, id := g.now, fmt.Sprintf("job:j-%d", g.n)
-	for _, typ := range []string{"job.submitted", "job.assigned", "job.started", "job.succeeded"} {
-		g.add(entropy.Event{TS: at, Type: typ, EntityID: id, Source: entropy.Source{System: "entropy"}, Attrs: json.RawMessage(`{}`)})
+	for i, typ := range []string{"job.submitted", "job.assigned", "job.started", "job.succeeded"} {
+		g.add(entropy.Event{TS: at, Version: uint64(i + 1), Type: typ, EntityID: id, Source: entropy.Source{System: "entropy"}, Attrs: json.RawMessage(`{}`)})
 		at = at.Add(time.Duration(g.r.IntN(3000)) * time.Millisecond) // 0 too: two events of one instant
 	}
 }

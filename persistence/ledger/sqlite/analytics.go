@@ -71,7 +71,7 @@ func (l *Ledger) Steps(ctx context.Context, f ledger.StepFilter) ([]ledger.Step,
 			if len(all) == f.Limit {
 				return all, nil
 			}
-			s = &stepSum{Step: ledger.Step{Entity: entity, Step: step}, hour: hour}
+			s = &stepSum{Step: ledger.Step{Entity: entity, Step: step, Histogram: []ledger.Cell{}}, hour: hour}
 		}
 		s.add(hour, c, f.Least)
 	}

@@ -73,3 +73,23 @@ func TestMigration(t *testing.T) {
 		return l
 	})
 }
+
+// proves E-6, H-4: what is relayed again is not counted again, and what is new behind it
+// follows what was there.
+func TestRelayedAgain(t *testing.T) {
+	l := open(t, filepath.Join(t.TempDir(), "ledger.db"))
+	var all []entropy.Event
+	for i, typ := range []string{"job.submitted", "job.assigned", "job.started"} {
+		all = append(all, entropy.Event{ID: typ, Seq: uint64(i + 1), Version: uint64(i + 1), TS: at, Type: typ, EntityID: "job:1", Source: entropy.Source{System: "entropy"}, Schema: 1})
+	}
+	for n := range all {
+		if err := l.Relay(ctx, at, all[:n+1], entropy.Position{Epoch: 1, Seq: uint64(n + 1)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := l.Transitions(ctx, ledger.StepFilter{})
+	want := []ledger.Transition{{Entity: "job:*", From: "job.assigned", To: "job.started", N: 1}, {Entity: "job:*", From: "job.submitted", To: "job.assigned", N: 1}}
+	if d := ledgertest.Differ(got, want); err != nil || d != "" {
+		t.Error(d, err)
+	}
+}

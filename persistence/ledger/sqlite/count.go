@@ -70,20 +70,31 @@ func (c *counter) before(ctx context.Context, m *ledger.Mark, ts time.Time) (pre
 	}
 	s := c.cases[m.Case]
 	if s == nil {
+		s = new(caseStep)
+		c.cases[m.Case] = s
+		if m.Begins {
+			return "", nil
+		}
 		look, err := c.prepare(ctx, "SELECT step, ts, row FROM case_step WHERE id = ?")
 		if err != nil {
 			return "", err
 		}
-		s = new(caseStep)
 		if err := look.QueryRowContext(ctx, m.Case).Scan(&s.step, &s.ts, &s.row); err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return "", err
 		}
-		c.cases[m.Case] = s
 	}
 	if s.row == 0 || s.ts > ts.UnixMicro() {
 		return "", nil
 	}
 	return s.step, nil
+}
+
+// repeated forgets what was taken for granted of a case because of an event that was
+// there already.
+func (c *counter) repeated(m *ledger.Mark) {
+	if s := c.cases[m.Case]; s != nil && !s.changed {
+		delete(c.cases, m.Case)
+	}
 }
 
 // add counts an event that was put into a row.

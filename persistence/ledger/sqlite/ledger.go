@@ -114,6 +114,7 @@ func insert(ctx context.Context, tx *sql.Tx, at time.Time, obs []entropy.Observa
 			return nil, err
 		}
 		if known[i] = n == 0; known[i] {
+			count.repeated(&mark)
 			continue
 		}
 		row, err := r.LastInsertId()

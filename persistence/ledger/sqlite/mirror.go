@@ -33,14 +33,14 @@ func (l *Ledger) SetMirror(ctx context.Context, name string, s ledger.MirrorStat
 }
 
 // Rows implements [ledger.Mirrored].
-func (l *Ledger) Rows(ctx context.Context, after, through uint64, limit int) ([]ledger.Row, error) {
+func (l *Ledger) Rows(ctx context.Context, after, through uint64, limit, bytes int) ([]ledger.Row, error) {
 	rows, err := l.r.QueryContext(ctx, "SELECT row, received_at, origin, body, prev FROM event WHERE row > ? AND row <= ? ORDER BY row LIMIT ?", int64(after), int64(through), limit)
 	if err != nil {
 		return nil, classify(err)
 	}
 	defer rows.Close() //nolint:errcheck // rows.Err says what matters
 	var all []ledger.Row
-	for rows.Next() {
+	for bytes > 0 && rows.Next() {
 		var r ledger.Row
 		var at int64
 		var body string
@@ -48,7 +48,7 @@ func (l *Ledger) Rows(ctx context.Context, after, through uint64, limit int) ([]
 			return nil, err
 		}
 		r.ReceivedAt, r.Event = time.UnixMicro(at).UTC(), json.RawMessage(body)
-		all = append(all, r)
+		all, bytes = append(all, r), bytes-len(body)
 	}
 	return all, classify(rows.Err())
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -69,20 +70,29 @@ func Launch(ctx context.Context, dir, password string) (*Server, error) {
 	return s, s.Restart()
 }
 
-// build builds the server once per process, without the race detector: it would see
-// the engine's memory.
+// build builds the server once per process, without the race detector, which would see
+// the engine's memory. The file has no name any more when it returns, so that nothing
+// is left behind; it is run by the descriptor that is kept open.
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "chdbserver-")
 	if err != nil {
 		return "", err
 	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a leftover in a temporary folder
 	bin := filepath.Join(dir, "chdbserver")
 	out, err := exec.Command("go", "build", "-o", bin, "github.com/entropy-fabric/entropy/persistence/ledger/clickhouse/chdbtest/server").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the server: %w\n%.2000s", err, out)
 	}
-	return bin, nil
+	program, err = os.Open(bin)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", program.Fd()), nil
 })
+
+// program is the server, open for as long as this process lives.
+var program *os.File
 
 // Restart starts it again, at the same address and with the same data.
 func (s *Server) Restart() error {
@@ -116,4 +126,20 @@ func (s *Server) Kill() {
 	_ = s.cmd.Wait()         // it was killed
 	_ = s.stdin.Close()      // likewise
 	s.cmd = nil
+}
+
+// CPUTime returns the processor's time that it has used since it was started.
+func (s *Server) CPUTime() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // behind the name
+	f := strings.Fields(rest)
+	if len(f) < 13 {
+		return 0, fmt.Errorf("%q is no state of a process", b)
+	}
+	user, err := strconv.ParseInt(f[11], 10, 64) // proc(5): utime and stime, in hundredths of a second
+	system, err2 := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(err, err2)
 }

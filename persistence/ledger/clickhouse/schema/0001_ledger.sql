@@ -54,7 +54,7 @@ CREATE TABLE IF NOT EXISTS {db}.latency (
   hour   DateTime64(0, 'UTC'),
   bucket Int8,
   n      UInt64
-) ENGINE = SummingMergeTree(n) PARTITION BY toYear(hour) ORDER BY (entity, step, hour, bucket)
+) ENGINE = SummingMergeTree(n) ORDER BY (entity, step, hour, bucket)
 SETTINGS non_replicated_deduplication_window = 1000;
 
 CREATE TABLE IF NOT EXISTS {db}.transition (
@@ -63,7 +63,7 @@ CREATE TABLE IF NOT EXISTS {db}.transition (
   step   LowCardinality(String),
   hour   DateTime64(0, 'UTC'),
   n      UInt64
-) ENGINE = SummingMergeTree(n) PARTITION BY toYear(hour) ORDER BY (entity, prev, step, hour)
+) ENGINE = SummingMergeTree(n) ORDER BY (entity, prev, step, hour)
 SETTINGS non_replicated_deduplication_window = 1000;
 
 CREATE TABLE IF NOT EXISTS {db}.deviation (
