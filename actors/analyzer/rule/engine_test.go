@@ -347,7 +347,7 @@ effect: 1m
 entity_cooldown: 0s
 rules:
   - {name: fix, when: channel == "location", mode: act, reversible: true, cooldown: 0s, do: {command: fix_it}}`
-	run := func(after int) *world {
+	run := func(after, others int) *world {
 		w := newWorld(t, file)
 		for i := range 8 {
 			e := fmt.Sprintf("feed:%d", i)
@@ -358,15 +358,22 @@ rules:
 				w.deviate(e, "send", "shape")
 			}
 			w.deviate(fmt.Sprintf("feed:other-%d", i), "send", "shape")
+			for k := range others * 8 {
+				w.deviate(fmt.Sprintf("feed:other-%d", k%8), "send", "shape")
+			}
 			w.pass(2 * time.Hour)
 		}
 		return w
 	}
-	good := run(0)
+	good := run(0, 0)
 	if h := good.engine.Report(good.now).Harm; len(h) != 1 || h[0].Better != 8 || h[0].Worse != 0 || h[0].Demoted || len(good.acted) != 8 {
 		t.Errorf("%+v", h)
 	}
-	w := run(3)
+	// When all of the kind became worse, as much, it was not the action.
+	if h := run(3, 8).engine.Report(noon).Harm; len(h) != 1 || h[0].Worse != 0 || h[0].Demoted {
+		t.Errorf("everything became worse: %+v", h)
+	}
+	w := run(3, 0)
 	h := w.engine.Report(w.now).Harm
 	if len(h) != 1 || !h[0].Demoted || h[0].Rule != "fix" || h[0].Kind != "feed" || h[0].Worse != 8 || w.events(entropy.RuleDemotedType) != 1 {
 		t.Fatalf("%+v, %d events", h, w.events(entropy.RuleDemotedType))
