@@ -311,7 +311,10 @@ func TestAStepVanishes(t *testing.T) {
 	eventually(t, time.Minute, func() bool {
 		found, err = c.Entropy().Deviations(t.Context(), entropy.DeviationFilter{Channel: "missing", Open: true})
 		return err == nil && len(found) == 1
-	}, func() string { return fmt.Sprintf("%+v, %v", found, err) })
+	}, func() string {
+		st, err := c.Entropy().Entropy(t.Context(), false)
+		return fmt.Sprintf("taken at %v, found %+v, %v, sources %+v, row %d of %d", taken, found, err, st.Sources, st.Row, st.LastRow)
+	})
 	d := found[0]
 	if d.CorrelationID != "open" || d.Step != "taken" || d.At.Sub(taken) > 5*time.Second {
 		t.Errorf("found %+v", d)

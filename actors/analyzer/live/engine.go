@@ -2,6 +2,7 @@ package live
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -213,7 +214,9 @@ func (e *engine) silence(s *source, allowed time.Duration) {
 
 // collect turns what was found into events.
 func (e *engine) collect(cause string) {
-	for _, d := range e.analyzer.Found() {
+	found := e.analyzer.Found()
+	slices.SortStableFunc(found, func(a, b analyzer.Deviation) int { return a.At.Compare(b.At) }) // as it happened: late, then missing
+	for _, d := range found {
 		v, err := deviationEvent(&d, cause)
 		e.say(v, err)
 		e.deviations++

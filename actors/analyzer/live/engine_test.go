@@ -90,6 +90,27 @@ func TestAStepThatVanishes(t *testing.T) {
 	}
 }
 
+// proves E-4: what became late and missing between two looks at the clock is said in
+// that order, and is missing.
+func TestLateThenMissing(t *testing.T) {
+	r := newRig(t, settings())
+	events := orders("shop", 1, day0, 2*24*time.Hour, stat.NewRand(1))
+	packed := events[len(events)-2].TS
+	r.play(events[:len(events)-1], packed.Add(time.Second))
+	r.tick(packed.Add(14 * time.Minute)) // one look
+	var open []entropy.Deviation
+	channels := map[string]bool{}
+	for _, d := range r.deviations("") {
+		channels[d.Channel] = true
+		if d.Open {
+			open = append(open, d)
+		}
+	}
+	if len(open) != 1 || open[0].Channel != analyzer.Missing || !channels[analyzer.Late] {
+		t.Errorf("open are %+v of %v", open, channels)
+	}
+}
+
 // proves E-4: a connector that dies makes nothing late: its source is said to be
 // silent, once, and what others state is judged as before.
 func TestADeadConnector(t *testing.T) {
