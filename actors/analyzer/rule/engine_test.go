@@ -147,6 +147,50 @@ func TestStorm(t *testing.T) {
 	}
 }
 
+// proves E-5: for one entity, as what deviates or as what an action is for, there is one
+// action at a time, whichever rules want more.
+func TestEntityCooldown(t *testing.T) {
+	w := newWorld(t, `
+effect: 0s
+entity_cooldown: 10m
+rules:
+  - {name: first, when: 'true', mode: act, reversible: true, cooldown: 0s, do: {command: a}}
+  - {name: second, when: 'true', mode: ask, cooldown: 0s, do: {command: b}}
+  - {name: other, when: 'step == "b"', mode: act, reversible: true, cooldown: 0s, do: {command: c, entity: "feed:a"}}`)
+	w.deviate("feed:a", "a", "location")
+	w.pass(5 * time.Minute)
+	w.want("first act feed:a")
+	w.deviate("feed:b", "b", "location") // first acts on it; other wants feed:a
+	w.deviate("feed:a", "a", "shape")
+	w.pass(5*time.Minute + time.Second)
+	w.want("first act feed:a", "first act feed:b")
+	if a, b, c := w.suppressed("first", "entity"), w.suppressed("second", "entity"), w.suppressed("other", "entity"); a != 1 || b != 3 || c != 1 {
+		t.Errorf("%d, %d and %d were held back", a, b, c)
+	}
+	w.deviate("feed:a", "a", "tail")
+	w.pass(time.Minute)
+	w.want("first act feed:a", "first act feed:b", "first act feed:a")
+}
+
+// proves E-5: a rule fires as often as it says, over all entities.
+func TestAtMost(t *testing.T) {
+	w := newWorld(t, "rules: [{name: r, when: 'true', at_most: 3 per 1h, do: {command: c}}]")
+	for i := range 10 {
+		w.deviate(fmt.Sprint("feed:", i), "a", "late")
+		w.pass(time.Minute)
+	}
+	w.want("r suggest feed:0", "r suggest feed:1", "r suggest feed:2")
+	if n := w.suppressed("r", "limit"); n != 7 {
+		t.Errorf("%d were held back", n)
+	}
+	w.restart()
+	w.pass(50 * time.Minute) // the first is an hour ago
+	w.deviate("feed:x", "a", "late")
+	w.deviate("feed:y", "a", "late")
+	w.pass(time.Second)
+	w.want("r suggest feed:0", "r suggest feed:1", "r suggest feed:2", "r suggest feed:x")
+}
+
 // proves E-5: what the rules' own actions bring about is counted and not acted on:
 // of what they touch, in their time; of their cases, and by their cause, always.
 func TestOwnEffects(t *testing.T) {
@@ -303,7 +347,7 @@ effect: 1m
 entity_cooldown: 0s
 rules:
   - {name: fix, when: channel == "location", mode: act, reversible: true, cooldown: 0s, do: {command: fix_it}}`
-	run := func(after int) *world {
+	run := func(after, others int) *world {
 		w := newWorld(t, file)
 		for i := range 8 {
 			e := fmt.Sprintf("feed:%d", i)
@@ -314,15 +358,22 @@ rules:
 				w.deviate(e, "send", "shape")
 			}
 			w.deviate(fmt.Sprintf("feed:other-%d", i), "send", "shape")
+			for k := range others * 8 {
+				w.deviate(fmt.Sprintf("feed:other-%d", k%8), "send", "shape")
+			}
 			w.pass(2 * time.Hour)
 		}
 		return w
 	}
-	good := run(0)
+	good := run(0, 0)
 	if h := good.engine.Report(good.now).Harm; len(h) != 1 || h[0].Better != 8 || h[0].Worse != 0 || h[0].Demoted || len(good.acted) != 8 {
 		t.Errorf("%+v", h)
 	}
-	w := run(3)
+	// When all of the kind became worse, as much, it was not the action.
+	if h := run(3, 8).engine.Report(noon).Harm; len(h) != 1 || h[0].Worse != 0 || h[0].Demoted {
+		t.Errorf("everything became worse: %+v", h)
+	}
+	w := run(3, 0)
 	h := w.engine.Report(w.now).Harm
 	if len(h) != 1 || !h[0].Demoted || h[0].Rule != "fix" || h[0].Kind != "feed" || h[0].Worse != 8 || w.events(entropy.RuleDemotedType) != 1 {
 		t.Fatalf("%+v, %d events", h, w.events(entropy.RuleDemotedType))
