@@ -118,9 +118,11 @@ func (a *Analyzer) Observe(o Observation, now time.Time) Reading {
 	if o.Valued && !o.Timed {
 		a.value(&o)
 	}
-	if o.Case != "" {
+	switch {
+	case o.Alone:
+	case o.Case != "":
 		a.follow(&o, class, own, all, &r)
-	} else {
+	default:
 		a.recur(&o, own)
 	}
 	r.Start = stat.Surprisal(own.base.Start(baseline.HourOfWeek(o.At)))

@@ -26,6 +26,9 @@ type Observation struct {
 	// stated it is watched, value by value. What is not finite is no value.
 	Value  float64
 	Valued bool
+	// Alone says that it is neither a step of its case, which is only an example of what
+	// is found, nor expected to recur: what is learned is its duration and outcome.
+	Alone bool
 	// Source names the system that states it: what is expected of a source becomes
 	// late by its own time, see Analyzer.AdvanceSource. Callers bound how many there are.
 	Source string

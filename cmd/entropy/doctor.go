@@ -174,6 +174,7 @@ func (a *app) examineServer(ctx context.Context) []finding {
 		return append(out, failure("workers", err))
 	}
 	out = append(out, examineWorkers(workers), versionFinding(status.Version, workers))
+	out = append(out, examineAnalyzer(ctx, service)...)
 	asked := a.now()
 	if known, err := membersOf(ctx, service); err == nil {
 		out = append(out, warnings(checkClock(known.Now, asked, a.now().Sub(asked)))...)

@@ -90,11 +90,30 @@ func (a *app) surpriseCommand() *cobra.Command {
 		if len(all) == 0 && a.global.output == outputText {
 			return a.quiet(ctx, service)
 		}
+		if a.global.output == outputText {
+			a.noteSilence(ctx, service)
+		}
 		if n := a.columns(); n > 0 && n < tableWidth && a.global.output == outputText {
 			return a.drawDeviations(all, n)
 		}
 		return list(a, all, deviationTable)
 	})
+}
+
+// noteSilence says which sources nothing is heard of, as nothing of theirs is late.
+func (a *app) noteSilence(ctx context.Context, service entropy.EntropyService) {
+	st, err := service.Entropy(ctx, false)
+	if err != nil {
+		return // what was asked for is there
+	}
+	if st.Problem != "" {
+		a.notef("the analyzer waits: %s", printable(st.Problem))
+	}
+	for _, s := range st.Sources {
+		if s.Silent {
+			a.notef("source %s is silent since %s, longer than it ever is; nothing of it is called late meanwhile", printable(s.System), stamp(&s.Heard))
+		}
+	}
 }
 
 // tableWidth is from where on the table of deviations fits.

@@ -128,6 +128,31 @@ func TestSurprise(t *testing.T) {
 	}
 }
 
+// proves I-4: the doctor says how the analyzer is: reading, waiting, short of room, or
+// without a source.
+func TestDoctorOfTheAnalyzer(t *testing.T) {
+	for want, change := range map[string]func(*entropy.EntropyStatus){
+		"84 series":              func(*entropy.EntropyStatus) {},
+		"reads the past":         func(s *entropy.EntropyStatus) { s.State, s.LastRow = entropy.EntropyRebuilding, 9 },
+		"cannot be kept":         func(s *entropy.EntropyStatus) { s.Problem = "there is no room" },
+		"3 were forgotten":       func(s *entropy.EntropyStatus) { s.Health.Evicted = 3 },
+		"source depot is silent": func(s *entropy.EntropyStatus) { s.Sources = []entropy.EntropySource{{System: "depot", Silent: true}} },
+	} {
+		_, f := newSurpriseBench(t)
+		change(&f.status)
+		var all []string
+		for _, x := range examineAnalyzer(t.Context(), f) {
+			all = append(all, x.Level+" "+x.Finding+" "+x.Advice)
+		}
+		if said := strings.Join(all, "; "); !strings.Contains(said, want) {
+			t.Errorf("there is no %q in %q", want, said)
+		}
+	}
+	if got := examineAnalyzer(t.Context(), newBench(t).service); got != nil {
+		t.Errorf("without one: %+v", got)
+	}
+}
+
 // proves I-4: flags become the filter, and those that cannot be are refused.
 func TestSurpriseFlags(t *testing.T) {
 	b, f := newSurpriseBench(t)

@@ -43,8 +43,9 @@ type source struct {
 	late     time.Time // of the newest event of the backlog
 	disorder time.Duration
 	lag      time.Duration
-	current  bool // it states things as they happen
-	heard    time.Time
+	current  bool      // it states things as they happen
+	heard    time.Time // or since when it could be, after a start
+	spoke    time.Time // it was really heard of
 	first    time.Time
 	held     time.Time // until then the wall does not move it
 	silences pauses    // by when its events came
@@ -107,11 +108,10 @@ func (p *pauses) allowed() (d time.Duration, known bool) {
 // clock that it is in. A hole is how much longer nothing happened before it than ever
 // does: the source was not there, or not connected.
 func (s *source) hear(at, received time.Time) (clock string, hole time.Duration) {
-	s.silent = false
-	if s.heard.IsZero() {
+	if s.silent = false; s.heard.IsZero() {
 		s.first = received
 	}
-	s.heard = later(s.heard, received)
+	s.heard, s.spoke = later(s.heard, received), received
 	s.silences.event(received)
 	if at.After(received) {
 		at = received // its clock is ahead; the time of all is not moved by that

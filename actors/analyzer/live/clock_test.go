@@ -28,6 +28,15 @@ func TestAConnectorThatComesBack(t *testing.T) {
 	if silent := r.ledger.all(t, entropy.EntropySourceSilent); len(silent) != 1 {
 		t.Errorf("it was silent %d times", len(silent))
 	}
+	again := 0
+	for _, e := range r.ledger.all(t, entropy.EntropyRecovered) {
+		if e.EntityID == "source:shop" {
+			again++
+		}
+	}
+	if again != 1 {
+		t.Errorf("it was heard of again %d times", again)
+	}
 }
 
 // proves E-4: the same when the past is imported, with a hole in it.

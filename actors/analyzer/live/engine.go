@@ -102,6 +102,10 @@ func (e *engine) observe(o *analyzer.Observation, system, cause string) {
 	}
 	o.Entity, o.Step, o.Case, o.Outcome = name(o.Entity), name(o.Step), name(o.Case), name(o.Outcome)
 	s := e.source(name(system))
+	if s.silent {
+		v, err := spokeEvent(s.system, s.spoke, e.received)
+		e.say(v, err)
+	}
 	var hole time.Duration
 	if o.Source, hole = s.hear(o.At, e.received); o.Source != s.system {
 		e.analyzer.AdvanceSource(o.Source, s.late)
@@ -120,7 +124,7 @@ func (e *engine) observe(o *analyzer.Observation, system, cause string) {
 	kind, _ := entropy.SplitEntity(o.Entity)
 	e.phi.add(kind, o.At, amount{events: 1, bits: finite(r.Bits)})
 	e.turn(o.At)
-	if o.Case != "" && !o.Last && e.predict != PredictNone {
+	if o.Case != "" && !o.Last && !o.Alone && e.predict != PredictNone {
 		e.foresee(o, cause)
 	}
 }
@@ -202,9 +206,9 @@ func (e *engine) restarted(before time.Time) {
 
 // silence says that a source is silent.
 func (e *engine) silence(s *source, allowed time.Duration) {
-	v, err := silentEvent(s.system, s.heard, e.mark, allowed)
+	v, err := silentEvent(s.system, s.spoke, e.mark, allowed)
 	e.say(v, err)
-	e.warn("a source is silent for longer than it ever is; nothing of it is called late meanwhile", "source", s.system, "since", s.heard, "allowed", allowed)
+	e.warn("a source is silent for longer than it ever is; nothing of it is called late meanwhile", "source", s.system, "since", s.spoke, "allowed", allowed)
 }
 
 // collect turns what was found into events.

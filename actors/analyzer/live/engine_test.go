@@ -119,6 +119,19 @@ func TestADeadConnector(t *testing.T) {
 			t.Errorf("silent is %s", e.EntityID)
 		}
 	}
+	for i := range 3 { // a restart is no reason to say it again
+		r.restart(end.Add(time.Duration(7+i) * time.Hour))
+		r.tick(end.Add(time.Duration(7+i)*time.Hour + 50*time.Minute))
+	}
+	said := 0
+	for _, e := range r.ledger.all(t, entropy.EntropySourceSilent) {
+		if e.EntityID == "source:dead" {
+			said++
+		}
+	}
+	if said != 1 {
+		t.Errorf("it was said %d times after restarts", said)
+	}
 	if found := r.deviations(analyzer.Missing); !slices.ContainsFunc(found, func(d entropy.Deviation) bool { return d.CorrelationID == gone.CorrelationID }) {
 		t.Errorf("what is missing of the other source was not found: %+v", found)
 	}

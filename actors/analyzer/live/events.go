@@ -121,14 +121,32 @@ func prediction(step string, p *analyzer.Prediction) entropy.PredictedAttrs {
 	return attrs
 }
 
+// silentKey names the silence of a source that was last heard of at a time.
+func silentKey(system string, since time.Time) string {
+	return fmt.Sprintf("silent:%s:%s", system, since.UTC().Format(time.RFC3339Nano))
+}
+
+// silent is the channel under which it is said that a source is heard of again.
+const silent = "silent"
+
+// silentEvent returns the event of a source that has become silent.
 func silentEvent(system string, since, at time.Time, allowed time.Duration) (entropy.Event, error) {
-	entity := "source:" + system
-	key := fmt.Sprintf("silent:%s:%s", system, since.UTC().Format(time.RFC3339Nano))
-	e, err := event(entropy.EntropySourceSilent, entity, key, at, nil, entropy.SourceSilentAttrs{Since: since.UTC(), Allowed: allowed.Milliseconds()})
+	key := silentKey(system, since)
+	e, err := event(entropy.EntropySourceSilent, "source:"+system, key, at, nil, entropy.SourceSilentAttrs{Since: since.UTC(), Allowed: allowed.Milliseconds()})
 	e.CorrelationID = key
 	return e, err
 }
 
+// spokeEvent returns the event of one that is heard of again.
+func spokeEvent(system string, since, at time.Time) (entropy.Event, error) {
+	key := silentKey(system, since)
+	e, err := event(entropy.EntropyRecovered, "source:"+system, "rec:"+key, at, map[string]string{"channel": silent},
+		entropy.RecoveredAttrs{Channel: silent, At: at.UTC(), From: since.UTC(), How: analyzer.EndedCame})
+	e.CorrelationID, e.CausationID = key, identifier(key)
+	return e, err
+}
+
+// phiEvent returns the event of the system entropy of an hour.
 func phiEvent(s *slot, begin time.Time) (entropy.Event, error) {
 	kinds := make(map[string]float64, len(s.kinds))
 	for _, k := range s.kinds {

@@ -80,7 +80,7 @@ func (w *Watcher) Entropy(ctx context.Context, digest bool) (st entropy.EntropyS
 		}
 		st.Phi, st.Kinds = e.phi.now()
 		for _, s := range e.order {
-			st.Sources = append(st.Sources, entropy.EntropySource{System: s.system, Clock: s.clock(e.mark).UTC(), Heard: s.heard.UTC(), Silent: s.silent, LagMS: s.lag.Milliseconds()})
+			st.Sources = append(st.Sources, entropy.EntropySource{System: s.system, Clock: s.clock(e.mark).UTC(), Heard: s.spoke.UTC(), Silent: s.silent, LagMS: s.lag.Milliseconds()})
 		}
 		if digest {
 			st.Digest = e.analyzer.Digest()

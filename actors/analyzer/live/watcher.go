@@ -25,6 +25,7 @@ type Watcher struct {
 	said    time.Time // when progress was logged last
 	live    bool      // everything that was there at the start was read
 	problem string
+	pages   reader
 
 	mu    sync.Mutex
 	stats Stats
@@ -68,12 +69,13 @@ const (
 // tried again.
 func (w *Watcher) Run(ctx context.Context) {
 	defer close(w.ended)
+	defer w.pages.stop()
 	w.retry(ctx, "read the past", w.begin)
 	for ctx.Err() == nil {
 		changed := w.conf.Ledger.Changed() // before looking: what comes meanwhile rings
 		var page entropy.LedgerPage
 		w.retry(ctx, "read the ledger", func(ctx context.Context) (err error) {
-			page, err = w.conf.Ledger.Events(ctx, entropy.LedgerFilter{After: w.engine.row, Limit: pageRows})
+			page, err = w.pages.next(ctx, w.conf.Ledger, w.engine.row)
 			return err
 		})
 		for i := range page.Entries {
@@ -282,4 +284,44 @@ func (w *Watcher) ask(ctx context.Context, f func(e *engine)) error {
 	}
 	<-done
 	return nil
+}
+
+// reader reads pages of the ledger, and where there is more, the next one while one is
+// being looked at. It is owned by one goroutine.
+type reader struct {
+	after uint64
+	ahead chan read // what was read ahead, behind after; nil: nothing
+}
+
+// read is a page, or why there is none.
+type read struct {
+	page entropy.LedgerPage
+	err  error
+}
+
+// next returns the page behind a row.
+func (r *reader) next(ctx context.Context, l Ledger, after uint64) (entropy.LedgerPage, error) {
+	got := read{}
+	if ahead := r.ahead; ahead != nil {
+		got, r.ahead = <-ahead, nil
+	}
+	if got.err != nil || r.after != after || len(got.page.Entries) == 0 {
+		got.page, got.err = l.Events(ctx, entropy.LedgerFilter{After: after, Limit: pageRows})
+	}
+	if got.err == nil && len(got.page.Entries) == pageRows {
+		ahead := make(chan read, 1)
+		r.after, r.ahead = got.page.Next, ahead
+		go func() {
+			page, err := l.Events(ctx, entropy.LedgerFilter{After: got.page.Next, Limit: pageRows})
+			ahead <- read{page, err}
+		}()
+	}
+	return got.page, got.err
+}
+
+// stop waits until nothing is read any more.
+func (r *reader) stop() {
+	if r.ahead != nil {
+		<-r.ahead
+	}
 }

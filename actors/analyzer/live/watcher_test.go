@@ -263,3 +263,24 @@ func BenchmarkTake(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
+
+// BenchmarkJob measures the four events of a job of the fabric's own.
+func BenchmarkJob(b *testing.B) {
+	e := newEngine(Config{Analyzer: analyzer.Config{}, Logger: slog.New(slog.DiscardHandler), Predict: PredictSome}.withDefaults())
+	row, at := uint64(0), day0
+	take := func(typ string, i int, attrs string) {
+		row++
+		at = at.Add(10 * time.Millisecond)
+		body := fmt.Appendf(nil, `{"id":"e%d","seq":%d,"ts":%q,"event_type":%q,"entity_id":"job:j%d","version":1,"source":{"system":"entropy","ns":{"component":"job"}},"attrs":%s,"schema":1}`,
+			row, row, at.Format(time.RFC3339Nano), typ, i, attrs)
+		e.take(&entropy.LedgerEntry{Row: row, ReceivedAt: at, Origin: journalOrigin, Event: body})
+		e.out = nil
+	}
+	b.ReportAllocs()
+	for i := range b.N {
+		take(entropy.JobSubmitted, i, `{"spec":{"name":"build","command":["make","all"],"queue":"q","retry":{"max_attempts":3}},"state":"pending","principal":"admin:x"}`)
+		take(entropy.JobAssigned, i, `{"attempt":1,"assignment_id":"a1","worker_id":"w","ttl":"15s"}`)
+		take(entropy.JobStarted, i, `{"assignment_id":"a1"}`)
+		take(entropy.JobSucceeded, i, `{"assignment_id":"a1","exit_code":0,"usage":{}}`)
+	}
+}

@@ -158,7 +158,7 @@ func (j *job) learn(attrs *jobAttrs) {
 func (j *job) happened(e *entropy.Event, attrs *jobAttrs, id string) (all []analyzer.Observation) {
 	worker := entropy.Entity(entropy.KindWorker, j.worker)
 	one := func(entity, step string, from time.Time) {
-		o := analyzer.Observation{Entity: entity, Step: step, Case: entity + "/" + step + "/" + id + "/" + j.assignment, Last: true}
+		o := analyzer.Observation{Entity: entity, Step: step, Case: entity + "/" + step + "/" + id + "/" + j.assignment, Alone: true}
 		if !from.IsZero() {
 			o.Timed, o.Latency = true, e.TS.Sub(from)
 			all = append(all, o)
@@ -206,7 +206,7 @@ func (j *job) ended(at time.Time, worker, id, outcome string) (all []analyzer.Ob
 	if outcome == "" {
 		outcome = "failed"
 	}
-	o := analyzer.Observation{Step: Attempt, Outcome: outcome, Last: true}
+	o := analyzer.Observation{Step: Attempt, Outcome: outcome, Alone: true}
 	if j.worker != "" {
 		o.Entity, o.Case = worker, worker+"/"+Attempt+"/"+id+"/"+j.assignment
 		all = append(all, o)
@@ -281,7 +281,7 @@ func (a *action) ended(e *entropy.Event, attrs *actionAttrs, id string) []analyz
 	if a.executor == "" || a.accepted.IsZero() {
 		return nil
 	}
-	o := analyzer.Observation{Entity: entropy.Entity(Executor, a.executor), Step: attrs.Command, Case: Executor + "/" + id + "/" + attrs.AttemptID, Last: true,
+	o := analyzer.Observation{Entity: entropy.Entity(Executor, a.executor), Step: attrs.Command, Case: Executor + "/" + id + "/" + attrs.AttemptID, Alone: true,
 		Timed: true, Latency: e.TS.Sub(a.accepted), Outcome: string(entropy.AttemptSucceeded)}
 	if e.Type != entropy.ActionSucceededType {
 		if o.Outcome = attrs.Kind; o.Outcome == "" {

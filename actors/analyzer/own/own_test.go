@@ -39,7 +39,7 @@ func tell(t *testing.T, m *Mapper, lines []line) (said []string) {
 			if o.Outcome != "" {
 				s += " =" + o.Outcome
 			}
-			if o.Last {
+			if o.Last || o.Alone {
 				s += " ."
 			}
 			if o.Case == "" {

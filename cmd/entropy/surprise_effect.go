@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,4 +82,36 @@ func momentOf(ctx context.Context, service entropy.Service, id string, q *entrop
 		}
 	}
 	return nil
+}
+
+// examineAnalyzer says how the analyzer is; nothing where there is none.
+func examineAnalyzer(ctx context.Context, service entropy.Service) (out []finding) {
+	const subject = "analyzer"
+	s, ok := service.(entropy.EntropyService)
+	if !ok {
+		return nil
+	}
+	st, err := s.Entropy(ctx, false)
+	switch {
+	case entropy.ErrorCode(err) == entropy.CodeNotFound: // it was told to run without
+		return nil
+	case err != nil:
+		return []finding{failure(subject, err)}
+	case st.State == entropy.EntropyRebuilding:
+		out = append(out, finding{subject, levelOK, fmt.Sprintf("reads the past: row %d of %d of the ledger", st.Row, st.LastRow), ""})
+	default:
+		out = append(out, finding{subject, levelOK, fmt.Sprintf("%d events of %d series, %d deviations open", st.Health.Events, st.Health.Series, st.Health.Open), ""})
+	}
+	if st.Problem != "" {
+		out = append(out, finding{subject, levelWarn, "what it finds cannot be kept now: " + st.Problem, "it goes on by itself; is there room on the disk of the control plane?"})
+	}
+	if n := st.Health.Evicted; n > 0 {
+		out = append(out, finding{subject, levelWarn, fmt.Sprintf("there are more series than there is room for: %d were forgotten", n), "give it more with --analyzer-memory, or leave out what makes entities without bound"})
+	}
+	for _, x := range st.Sources {
+		if x.Silent {
+			out = append(out, finding{"source " + x.System, levelWarn, "source " + x.System + " is silent since " + stamp(&x.Heard) + ", longer than it ever is", "look after what sends its events; nothing of it is called late meanwhile"})
+		}
+	}
+	return out
 }
