@@ -137,6 +137,9 @@ func (a *Analyzer) judged(k *kind, c *openCase, x *sequence.CaseSurprise, at tim
 	}
 	p := min(1, 3*least)
 	a.whole.Note(at, p)
+	if p > a.config.singles().Q { // the limit is never above it
+		return false
+	}
 	limit := a.whole.Share()
 	if p > limit {
 		return false

@@ -64,7 +64,7 @@ func until(mix []component, p float64) time.Duration {
 		x := math.Log(float64(max(1, mix[i].Until(p))))
 		low, high = min(low, x), max(high, x)
 	}
-	for range 20 {
+	for range 14 {
 		middle := (low + high) / 2
 		if tail(mix, time.Duration(math.Exp(middle))) > p {
 			low = middle

@@ -71,6 +71,9 @@ func (c Config) withDefaults() Config {
 	if c.Analyzer.Cases <= 0 {
 		c.Analyzer.Cases = n
 	}
+	if c.Analyzer.Values <= 0 {
+		c.Analyzer.Values = min(4096, max(1, n/8)) // a series of numbers takes about as much as one of steps
+	}
 	if c.Past <= 0 {
 		c.Past = 28 * 24 * time.Hour
 	}
