@@ -99,13 +99,16 @@ func (c *Control) analyzerStats() telemetry.AnalyzerStats {
 		Series: s.Health.Series, Open: s.Health.Open, Evicted: s.Health.Evicted, Events: s.Health.Events, Deviations: s.Health.Deviations, FalseAlarms: s.Health.FalseAlarms}
 }
 
+// busFollower names, in the ledger, how far findings are published.
+const busFollower = "bus.entropy"
+
 // publishFindings publishes what the analyzer records, until ctx ends: at least once,
 // from where it was before the last stop.
 func (c *Control) publishFindings(ctx context.Context) {
 	if c.bus == nil || c.watch == nil && c.reflex == nil {
 		return
 	}
-	f := ledger.Follower{Source: c.ledger, Name: "bus.entropy", Types: []string{analyzer.OwnPrefix}, Batch: 256, Logger: c.cfg.Logger,
+	f := ledger.Follower{Source: c.ledger, Name: busFollower, Types: []string{analyzer.OwnPrefix}, Batch: 256, Logger: c.cfg.Logger,
 		Handle: func(ctx context.Context, rows []entropy.LedgerEntry) error {
 			return c.bus.PublishFindings(ctx, ownFindings(rows))
 		}}

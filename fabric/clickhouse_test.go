@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -124,5 +125,62 @@ func TestClickHouseComesLate(t *testing.T) {
 	defer direct.Close()
 	if _, err := direct.Steps(t.Context(), ledger.StepFilter{}); entropy.ErrorCode(err) != entropy.CodeConflict {
 		t.Errorf("another cluster's ledger: %v", err)
+	}
+}
+
+// proves E-6: old events go when everybody has got them; who is switched off is not
+// waited for.
+func TestOldEventsGo(t *testing.T) {
+	cfg := fabric.ControlConfig{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Bus: fabric.BusConfig{Off: true}, Analyzer: fabric.AnalyzerConfig{Off: true}}
+	old := time.Now().Add(-100 * 24 * time.Hour)
+	left := func(change func(c *fabric.Control)) (ids []string) {
+		c, err := fabric.OpenControl(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if change != nil {
+			change(c)
+		}
+		fabric.PruneLedger(t.Context(), c)
+		page, err := fabric.LedgerOf(c).Events(t.Context(), entropy.LedgerFilter{Types: []string{"old.", "young"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Entries {
+			var v entropy.Event
+			if err := json.Unmarshal(e.Event, &v); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, v.ID)
+		}
+		return ids
+	}
+	got := left(func(c *fabric.Control) {
+		l := fabric.LedgerOf(c)
+		for i, id := range []string{"a", "b", "c", "d"} {
+			at, typ := old, "old.x"
+			if i == 3 {
+				at, typ = time.Now(), "young"
+			}
+			e := entropy.Event{ID: id, TS: at, Type: typ, EntityID: "k:1"}
+			body, err := json.Marshal(&e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := l.Record(t.Context(), at, []entropy.Observation{{Event: e, Body: body}}, nil); err != nil {
+				t.Fatal(err)
+			}
+			if row, err := l.Last(t.Context()); err != nil || i == 0 && l.SetCursor(t.Context(), "rules", row) != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if !slices.Equal(got, []string{"b", "c", "d"}) {
+		t.Errorf("what the rules have not seen yet: %v are left", got)
+	}
+	cfg.Rules.Off = true
+	if got := left(nil); !slices.Equal(got, []string{"d"}) {
+		t.Errorf("without rules %v are left", got)
 	}
 }

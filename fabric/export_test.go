@@ -42,3 +42,6 @@ func FillDeadLetters(c *Control) error {
 	close(failed)
 	return <-failed
 }
+
+// PruneLedger removes what is old, as is done once an hour.
+func PruneLedger(ctx context.Context, c *Control) { c.pruneOnce(ctx, time.Now()) }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/entropy-fabric/entropy"
+	"github.com/entropy-fabric/entropy/actors/analyzer/live"
+	"github.com/entropy-fabric/entropy/actors/reflex"
 	"github.com/entropy-fabric/entropy/cluster/identity"
 	"github.com/entropy-fabric/entropy/cluster/ingest"
 	ledgerdb "github.com/entropy-fabric/entropy/persistence/ledger/sqlite"
@@ -36,6 +38,9 @@ func (c *Control) openLedger(ctx context.Context) error {
 		return err
 	}
 	c.inbox = ingest.NewInbox(normalizer, c.ledger, time.Now)
+	if err := c.forgetFollowers(ctx); err != nil {
+		return err
+	}
 	if err := c.openAnalyzer(ctx); err != nil {
 		return err
 	}
@@ -46,6 +51,21 @@ func (c *Control) openLedger(ctx context.Context) error {
 		return err
 	}
 	return c.addRelay("ledger", ledgerSink{c.ledger, c.journal.Epoch()})
+}
+
+// forgetFollowers lets go of the cursors of what is switched off: old events would be
+// kept for it for ever.
+func (c *Control) forgetFollowers(ctx context.Context) error {
+	analyzer, rules := c.cfg.Analyzer.Off, c.cfg.Rules.Off
+	for name, off := range map[string]bool{live.CursorName: analyzer, reflex.Name: rules, busFollower: c.cfg.Bus.Off || analyzer && rules} {
+		if !off {
+			continue
+		}
+		if err := c.ledger.Forget(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ledgerSink gives the ledger what the journal has. It implements [outbox.Sink].

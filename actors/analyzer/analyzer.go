@@ -31,7 +31,6 @@ type Analyzer struct {
 	parts     []baseline.Part  // of the same
 	found     []Deviation
 	ended     []Ended
-	absences  uint64 // late and missing ones that were said
 	health    Health
 	open      int // deviations of windows
 	tested    int // series that are ready to be tested

@@ -16,18 +16,16 @@ import (
 	"github.com/entropy-fabric/entropy"
 )
 
-func known(x float64) *float64 { return &x }
-
 // testGraph returns a graph with everything that may be known and hostile names. Every
 // number has a fraction: the engine's binding takes a whole one for another type, and
 // all rows for the type of the first.
 func testGraph(kind string) *Graph {
 	at := time.Date(2026, 3, 2, 10, 0, 0, 123456789, time.UTC)
 	return &Graph{Kind: kind, At: at,
-		Nodes: []Node{{Role: "start", Step: "(start)", Count: 10.5, Share: 0.5, Entropy: 0.25}, {Role: "step", Step: "pick", Count: 11.5, Share: 0.25, Entropy: 0.5, MedianMS: known(1500.5)},
-			{Role: "step", Step: `"}) DETACH DELETE s // ' $rows \`, Count: 3.5, Share: 0.125, Entropy: 0.125}, {Role: "step", Step: "雪\n", Count: 1e9 + 0.5, Share: 0.25, Entropy: 1.5, MedianMS: known(2.25)},
+		Nodes: []Node{{Role: "start", Step: "(start)", Count: 10.5, Share: 0.5, Entropy: 0.25}, {Role: "step", Step: "pick", Count: 11.5, Share: 0.25, Entropy: 0.5, MedianMS: new(1500.5)},
+			{Role: "step", Step: `"}) DETACH DELETE s // ' $rows \`, Count: 3.5, Share: 0.125, Entropy: 0.125}, {Role: "step", Step: "雪\n", Count: 1e9 + 0.5, Share: 0.25, Entropy: 1.5, MedianMS: new(2.25)},
 			{Role: "end", Step: "(end)", Count: 10.5, Share: 0.5, Entropy: 0.5}},
-		Edges: []Edge{{From: 0, To: 1, Count: 10.5, P: 0.75, Bits: 0.5, MedianMS: known(3.5), P99MS: known(4.5), ChangedAt: at, WasShare: 0.25, IsNowShare: 0.5},
+		Edges: []Edge{{From: 0, To: 1, Count: 10.5, P: 0.75, Bits: 0.5, MedianMS: new(3.5), P99MS: new(4.5), ChangedAt: at, WasShare: 0.25, IsNowShare: 0.5},
 			{From: 1, To: 1, Count: 1.5, P: 0.0625, Bits: 4.5}, {From: 1, To: 2, Count: 1.5, P: 0.5, Bits: 1.5}, {From: 2, To: 3, Count: 1.5, P: 0.5, Bits: 0.5}, {From: 3, To: 4, Count: 1.5, P: 0.5, Bits: 0.5}}}
 }
 

@@ -26,7 +26,7 @@ type Analytics interface {
 	ActionStats(ctx context.Context, f entropy.ActionStatsFilter) ([]entropy.ActionStats, error)
 }
 
-// What is counted of steps has its names in the root, for the API.
+// StepFilter and what it selects have their names in the root, for the API.
 type (
 	StepFilter = entropy.StepFilter
 	Step       = entropy.StepCounts

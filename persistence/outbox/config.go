@@ -96,7 +96,7 @@ func (c Config) validate() error {
 		problems = append(problems, fmt.Errorf("a Batch of %d, it may be 1 to 10,000", c.Batch))
 	}
 	if c.Gather < 0 || c.Gather > time.Minute {
-		problems = append(problems, fmt.Errorf("Gather is %v, it may be 0 to a minute", c.Gather))
+		problems = append(problems, fmt.Errorf("a Gather of %v, it may be 0 to a minute", c.Gather))
 	}
 	if c.FirstBackoff < 0 || c.MaxBackoff < c.FirstBackoff {
 		problems = append(problems, fmt.Errorf("the backoff goes from %v to %v", c.FirstBackoff, c.MaxBackoff))

@@ -8,7 +8,7 @@ import (
 	"github.com/entropy-fabric/entropy"
 )
 
-// A graph and its parts are of the root's vocabulary: they travel to clients.
+// Graph and its parts are of the root's vocabulary: they travel to clients.
 type (
 	Graph   = entropy.EntropyGraph
 	Node    = entropy.GraphNode

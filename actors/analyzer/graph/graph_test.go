@@ -14,15 +14,13 @@ import (
 	"time"
 )
 
-func known64(x float64) *float64 { return &x }
-
 // small returns a graph of three steps, given in another order than its own.
 func small() *Graph {
 	nodes := []Node{{Role: End, Step: "(end)", Count: 10, Share: 1}, {Role: Step, Step: "ship", Count: 9, Share: 0.3},
-		{Role: Step, Step: "pick", Count: 11, Share: 0.37, Entropy: 0.44, Median: known64(1500)}, {Role: Start, Step: "(start)", Count: 10, Share: 1}}
+		{Role: Step, Step: "pick", Count: 11, Share: 0.37, Entropy: 0.44, Median: new(1500.0)}, {Role: Start, Step: "(start)", Count: 10, Share: 1}}
 	at := time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
 	edges := []IndexedEdge{
-		{Edge{Count: 9, P: 0.9, Bits: 0.152, Median: known64(60_000), P99: known64(120_000), Change: &Change{At: at, Was: 1, Is: 0.9}}, 2, 1},
+		{Edge{Count: 9, P: 0.9, Bits: 0.152, Median: new(60_000.0), P99: new(120_000.0), Change: &Change{At: at, Was: 1, Is: 0.9}}, 2, 1},
 		{Edge{Count: 10, P: 1}, 3, 2}, {Edge{Count: 9, P: 1}, 1, 0}, {Edge{Count: 1, P: 0.1, Bits: 3.32}, 2, 0},
 	}
 	g := Normalize("order", nodes, edges)

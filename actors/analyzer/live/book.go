@@ -102,9 +102,9 @@ const (
 // those that are equally so, or where the filter says so, the newest.
 func (b *book) list(f entropy.DeviationFilter) []entropy.Deviation {
 	all := []entropy.Deviation{}
-	for i := len(b.all) - 1; i >= 0; i-- {
-		if f.Selects(b.all[i]) {
-			all = append(all, *b.all[i])
+	for _, d := range slices.Backward(b.all) {
+		if f.Selects(d) {
+			all = append(all, *d)
 		}
 	}
 	slices.SortStableFunc(all, func(x, y entropy.Deviation) int {

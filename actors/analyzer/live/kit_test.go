@@ -212,10 +212,7 @@ func (r *rig) restart(now time.Time) {
 func (r *rig) deviations(channel string) (all []entropy.Deviation) {
 	r.t.Helper()
 	r.drain(day0)
-	for _, d := range r.engine.book.list(entropy.DeviationFilter{Channel: channel, Limit: mostDeviations}) {
-		all = append(all, d)
-	}
-	return all
+	return r.engine.book.list(entropy.DeviationFilter{Channel: channel, Limit: mostDeviations})
 }
 
 var errFull = errors.New("there is no room")

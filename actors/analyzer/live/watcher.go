@@ -31,8 +31,8 @@ type Watcher struct {
 	stats Stats
 }
 
-// cursorName names how far findings are recorded.
-const cursorName = "analyzer"
+// CursorName names, in the ledger, how far findings are recorded.
+const CursorName = "analyzer"
 
 // Open returns a watcher of a ledger, and records that it listens from now on. It is
 // to be called before anything else is recorded after a start. Run runs it.
@@ -130,7 +130,7 @@ func (w *Watcher) retry(ctx context.Context, what string, f func(context.Context
 
 // begin finds out from which row on it is learned, and what was said before.
 func (w *Watcher) begin(ctx context.Context) error {
-	done, err := w.conf.Ledger.Cursor(ctx, cursorName)
+	done, err := w.conf.Ledger.Cursor(ctx, CursorName)
 	if err != nil {
 		return err
 	}
@@ -221,7 +221,7 @@ func (w *Watcher) flush(ctx context.Context) {
 		return
 	}
 	if row := w.engine.row; row > w.kept && (w.live || row >= w.kept+100*pageRows) {
-		if w.conf.Ledger.SetCursor(ctx, cursorName, row) == nil { // else later: what is found again is known
+		if w.conf.Ledger.SetCursor(ctx, CursorName, row) == nil { // else later: what is found again is known
 			w.kept = row
 		}
 	}

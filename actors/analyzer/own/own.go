@@ -55,8 +55,8 @@ type job struct {
 
 // action is what is remembered of an open action.
 type action struct {
-	command, executor string
-	accepted          time.Time
+	executor string
+	accepted time.Time
 }
 
 // Observations returns what an event says. The observations are valid for good.

@@ -36,7 +36,7 @@ func TestMeasure(t *testing.T) {
 	cfg := config(s)
 	cfg.Batch = 0
 	c := connect(t, cfg)
-	begin, cpu := time.Now(), cpuTime(t, s)
+	cpu := cpuTime(t, s)
 	fill(t, n, 1000, func([]entropy.Observation) error { return nil })
 	making := cpuTime(t, s) - cpu // the events, which is in the processor's time of each fill
 	cpu += making
@@ -51,7 +51,7 @@ func TestMeasure(t *testing.T) {
 		return err
 	}), making)
 	say("SQLite, baseline: the same rows into one bare table", bareSQLite(t, n, filepath.Join(dir, "bare.db")), making)
-	begin = time.Now()
+	begin := time.Now()
 	mirror(t, c, l)
 	say("ClickHouse, copied from SQLite: events and views", time.Since(begin), 0)
 	say("ClickHouse, baseline: the same batches into one bare table", bareClickHouse(t, n, s), making)
@@ -118,7 +118,7 @@ func bareSQLite(t *testing.T, n int, path string) time.Duration {
 		if err != nil {
 			return err
 		}
-		st, err := tx.Prepare("INSERT INTO e (id, ts, entity, type, body) VALUES (?, ?, ?, ?, ?)")
+		st, err := tx.Prepare("INSERT INTO e (id, ts, entity, type, body) VALUES (?, ?, ?, ?, ?)") //nolint:sqlclosecheck // it ends with its transaction
 		if err != nil {
 			return err
 		}

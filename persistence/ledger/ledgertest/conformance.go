@@ -109,7 +109,7 @@ func Differ[T any](got, want []T) string {
 }
 
 func near(a, b reflect.Value) bool {
-	if ta, ok := a.Interface().(time.Time); ok {
+	if ta, ok := reflect.TypeAssert[time.Time](a); ok {
 		return ta.Equal(b.Interface().(time.Time))
 	}
 	switch a.Kind() {

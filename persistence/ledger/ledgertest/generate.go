@@ -26,7 +26,6 @@ type Generator struct {
 	now   time.Time
 	n     int
 	ahead []due // what is still to come, by time
-	last  []entropy.Observation
 }
 
 // due is an event that comes at a time, which may be later than its own.

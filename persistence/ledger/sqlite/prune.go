@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -74,7 +75,7 @@ func (l *Ledger) pruneEvents(ctx context.Context, r Retention) (n int, holder st
 		var row, received int64
 		var body []byte
 		if err := rows.Scan(&row, &received, &body); err != nil {
-			return 0, "", classify(rows.Close())
+			return 0, "", errors.Join(err, rows.Close()) //nolint:sqlclosecheck // they are read before anything is written
 		}
 		if young = received >= r.Events.UnixMicro(); young || row > through {
 			break
@@ -87,7 +88,7 @@ func (l *Ledger) pruneEvents(ctx context.Context, r Retention) (n int, holder st
 			}
 		}
 	}
-	if err := rows.Close(); err != nil {
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return 0, "", classify(err)
 	}
 	if young {
