@@ -26,11 +26,14 @@ type Analytics interface {
 	ActionStats(ctx context.Context, f entropy.ActionStatsFilter) ([]entropy.ActionStats, error)
 }
 
-// StepFilter and what it selects have their names in the root, for the API.
 type (
+	// StepFilter selects steps of entities. It and what it selects are the root's, for the API.
 	StepFilter = entropy.StepFilter
-	Step       = entropy.StepCounts
-	Cell       = entropy.BucketCount
+	// Step is what is counted of one.
+	Step = entropy.StepCounts
+	// Cell is a bucket of its latencies.
+	Cell = entropy.BucketCount
+	// Transition is how often one step followed another.
 	Transition = entropy.TransitionCount
 )
 

@@ -8,12 +8,16 @@ import (
 	"github.com/entropy-fabric/entropy"
 )
 
-// Graph and its parts are of the root's vocabulary: they travel to clients.
 type (
-	Graph   = entropy.EntropyGraph
-	Node    = entropy.GraphNode
-	Edge    = entropy.GraphEdge
-	Change  = entropy.GraphChange
+	// Graph is of the root's vocabulary, as are its parts: they travel to clients.
+	Graph = entropy.EntropyGraph
+	// Node is a step.
+	Node = entropy.GraphNode
+	// Edge is a transition.
+	Edge = entropy.GraphEdge
+	// Change says that the share of a transition became another one.
+	Change = entropy.GraphChange
+	// LeftOut says what a bound has kept out.
 	LeftOut = entropy.GraphLeftOut
 )
 
