@@ -303,6 +303,7 @@ func TestMillionEntities(t *testing.T) {
 // proves that the analyzer is pure: the same events give the same answers, in
 // the same order, whatever maps they went through.
 func TestSameEventsSameAnswers(t *testing.T) {
+	withoutRace(t)
 	run := func() (found []Deviation, health Health) {
 		a := New(Config{})
 		c := generate.Config{Seed: 3, Days: 6, Entities: 12, Overlays: []generate.Overlay{

@@ -93,6 +93,7 @@ func TestSurvivalOfAMixture(t *testing.T) {
 
 // proves E-2: a step with any number of successors keeps gaps for a few.
 func TestBranchesAreBounded(t *testing.T) {
+	withoutRace(t)
 	a := New(Config{})
 	for i := range 2000 {
 		at := monday.Add(time.Duration(i) * time.Minute)

@@ -166,6 +166,7 @@ func TestNoDueTime(t *testing.T) {
 // proves E-4: of what is always on time, about one in a thousand is called late, also
 // where it is sometimes later than others.
 func TestDueFalseAlarms(t *testing.T) {
+	withoutRace(t)
 	r := stat.NewRand(45)
 	for name, minute := range map[string]func() float64{
 		"normal":      func() float64 { return 540 + 12*r.Normal() },

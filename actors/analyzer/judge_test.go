@@ -41,6 +41,7 @@ func normal(int) []string { return nil }
 // steps are each usual and together not is reported when it ends, with the step
 // and what is usual; it teaches nothing, so the next one is reported too.
 func TestOddCases(t *testing.T) {
+	withoutRace(t)
 	a, r, at := New(Config{}), stat.NewRand(21), monday
 	for _, d := range tickets(a, r, &at, 8000, normal) {
 		if d.Channel == Sequence || d.Channel == Unseen {
@@ -76,6 +77,7 @@ func TestOddCaseIsSaidOnce(t *testing.T) {
 // proves E-3: odd cases do not become normal unseen, and do when they are a third
 // of all, or have been there for as long as what is adopted.
 func TestOddCasesAreAdopted(t *testing.T) {
+	withoutRace(t)
 	long := slices.Concat([]string{"open"}, slices.Repeat([]string{"answer"}, 14), []string{"close"})
 	count := func(found []Deviation) (n int) {
 		for _, d := range found {

@@ -51,6 +51,7 @@ func TestBetaBinomial(t *testing.T) {
 
 // proves E-4, E-7: workers that fail as often as they always did are silent.
 func TestOutcomesAreSilentWhenNormal(t *testing.T) {
+	withoutRace(t)
 	const workers, days = 20, 14
 	found := 0
 	for seed := range uint64(2) {
@@ -105,6 +106,7 @@ func TestAWorkerThatBreaks(t *testing.T) {
 
 // proves E-4: rare failures that come in bursts now and then are how it is.
 func TestBurstsAreLearned(t *testing.T) {
+	withoutRace(t)
 	a, r := New(Config{}), stat.NewRand(9)
 	d, _ := runOutcomes(a, r, start, 14*24*30, 5, func(w, j int) float64 {
 		if j/60%8 == w { // an eighth of the time it fails a third of all

@@ -14,6 +14,7 @@ import (
 // proves E-4: a connector that comes back after a day, without what happened meanwhile,
 // makes nothing late: neither what was under way then nor what begins now.
 func TestAConnectorThatComesBack(t *testing.T) {
+	withoutRace(t)
 	r := newRig(t, settings())
 	from, to := day0.Add(48*time.Hour).Add(-30*time.Second), day0.Add(72*time.Hour).Add(30*time.Second)
 	all := orders("shop", 20, day0, 96*time.Hour, stat.NewRand(1))
@@ -41,6 +42,7 @@ func TestAConnectorThatComesBack(t *testing.T) {
 
 // proves E-4: the same when the past is imported, with a hole in it.
 func TestAHoleInThePast(t *testing.T) {
+	withoutRace(t)
 	r := newRig(t, settings())
 	from, to := day0.Add(48*time.Hour).Add(-30*time.Second), day0.Add(72*time.Hour)
 	all := orders("shop", 20, day0, 96*time.Hour, stat.NewRand(1))
@@ -56,6 +58,7 @@ func TestAHoleInThePast(t *testing.T) {
 // proves E-4, L-3: a control plane that was down for hours makes nothing late, of what
 // it could not hear and of what it could not do.
 func TestTheControlPlaneWasDown(t *testing.T) {
+	withoutRace(t)
 	r := newRig(t, settings())
 	from, to := day0.Add(48*time.Hour).Add(-30*time.Second), day0.Add(51*time.Hour)
 	all := orders("shop", 20, day0, 60*time.Hour, stat.NewRand(1))
@@ -75,6 +78,7 @@ func TestTheControlPlaneWasDown(t *testing.T) {
 // proves E-4: what one system begins and another goes on with is late by the time of
 // the other: when that one is dead, the orders of the living one are not late.
 func TestTwoSystemsOfOneCase(t *testing.T) {
+	withoutRace(t)
 	r := newRig(t, settings())
 	all := orders("shop", 20, day0, 60*time.Hour, stat.NewRand(1))
 	end := day0.Add(48 * time.Hour)

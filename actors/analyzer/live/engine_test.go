@@ -114,6 +114,7 @@ func TestLateThenMissing(t *testing.T) {
 // proves E-4: a connector that dies makes nothing late: its source is said to be
 // silent, once, and what others state is judged as before.
 func TestADeadConnector(t *testing.T) {
+	withoutRace(t)
 	r := newRig(t, settings())
 	const days = 2
 	dead := orders("dead", 40, day0, days*24*time.Hour, stat.NewRand(1))
@@ -256,6 +257,7 @@ func history(t *testing.T, seed uint64) *rig {
 // who reads the ledger from the beginning finds what is in it, nothing more and nothing
 // else, and has learned the same.
 func TestReplayFindsTheSame(t *testing.T) {
+	withoutRace(t)
 	for seed := range uint64(3) {
 		r := history(t, seed+1)
 		again := &rig{t: t, ledger: newMemory(), engine: newEngine(r.config.withDefaults()), config: r.config}

@@ -128,6 +128,7 @@ func TestTheLedgerIsFull(t *testing.T) {
 // proves E-1, "bounded memory everywhere": a million entities of one event each are
 // survived in the room that was given; what was forgotten is counted and said once.
 func TestAMillionEntities(t *testing.T) {
+	withoutRace(t)
 	n := 1_000_000
 	if testing.Short() || raceEnabled {
 		n = 100_000
