@@ -182,15 +182,33 @@ func assignmentOf(pid int, spool string) entropy.AssignmentID {
 	return entropy.AssignmentID(id)
 }
 
-// killIf sends KILL to a process if it still is the one that check knows: the
+// firstInside reports whether a process is the first of a PID namespace below this
+// one's, as that of a container is.
+func firstInside(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			f := strings.Fields(ids)
+			return len(f) > 1 && f[len(f)-1] == "1"
+		}
+	}
+	return false
+}
+
+func killIf(pid int, check func() bool) { signalIf(pid, unix.SIGKILL, check) }
+
+// signalIf sends a signal to a process if it still is the one that check knows: the
 // descriptor pins the process, so a reused pid cannot be hit.
-func killIf(pid int, check func() bool) {
+func signalIf(pid int, signal unix.Signal, check func() bool) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return
 	}
 	defer unix.Close(fd)
 	if check() {
-		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		_ = unix.PidfdSendSignal(fd, signal, nil, 0)
 	}
 }

@@ -20,8 +20,11 @@ type tree struct {
 	killed   bool // something outlived the leader, and may have to be reaped here
 }
 
-// term sends TERM to every process once.
+// term sends TERM to every process once, of a container to its first.
 func (t *tree) term() {
+	if t.client && t.termContained() {
+		return
+	}
 	_ = unix.Kill(-t.leader, unix.SIGTERM)
 	if t.cgroup == nil || t.client {
 		return
@@ -31,6 +34,20 @@ func (t *tree) term() {
 			_ = unix.Kill(pid, unix.SIGTERM)
 		}
 	}
+}
+
+// termContained sends TERM to the first process of the container, as its client would,
+// and reports whether it was seen. A client that was begun a moment ago does not pass
+// signals on yet: it ends itself, and its job would get no grace.
+func (t *tree) termContained() (sent bool) {
+	for _, pid := range pidsIn("/proc") {
+		first := func() bool { return assignmentOf(pid, t.spool) == t.id && firstInside(pid) }
+		if first() {
+			signalIf(pid, unix.SIGTERM, first)
+			sent = true
+		}
+	}
+	return sent
 }
 
 // kill sends KILL to every process.
