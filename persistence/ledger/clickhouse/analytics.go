@@ -14,23 +14,6 @@ import (
 
 var _ ledger.Analytics = (*Ledger)(nil)
 
-// where collects the conditions of a query.
-type where struct {
-	conds []string
-	args  []any
-}
-
-func (w *where) add(cond string, arg any) {
-	w.conds, w.args = append(w.conds, cond), append(w.args, arg)
-}
-
-func (w *where) String() string {
-	if len(w.conds) == 0 {
-		return "true"
-	}
-	return strings.Join(w.conds, " AND ")
-}
-
 // query calls each with every row of an answer.
 func (l *Ledger) query(ctx context.Context, stmt string, args []any, each func(r driver.Rows) error) error {
 	conn, err := l.ready(ctx)
@@ -53,34 +36,33 @@ func (l *Ledger) query(ctx context.Context, stmt string, args []any, each func(r
 // Events implements [ledger.Analytics].
 func (l *Ledger) Events(ctx context.Context, f entropy.LedgerFilter) (entropy.LedgerPage, error) {
 	page := entropy.LedgerPage{Entries: []entropy.LedgerEntry{}, Next: f.After}
-	w := new(where)
-	w.add("row > ?", f.After)
-	if f.Entity != "" {
-		w.add("entity = ?", f.Entity)
-	}
+	w := new(ledger.Where)
+	w.And("row > ?", f.After)
+	w.Equal("entity", f.Entity)
 	var types []string
+	var args []any
 	for _, t := range f.Types {
 		cond := "type = ?"
 		if strings.HasSuffix(t, ".") {
 			cond = "startsWith(type, ?)"
 		}
-		types, w.args = append(types, cond), append(w.args, t)
+		types, args = append(types, cond), append(args, t)
 	}
 	if len(types) > 0 {
-		w.conds = append(w.conds, "("+strings.Join(types, " OR ")+")")
+		w.And("("+strings.Join(types, " OR ")+")", args...)
 	}
 	if !f.From.IsZero() {
-		w.add("ts >= fromUnixTimestamp64Micro(?, 'UTC')", ledger.Within(f.From).UnixMicro())
+		w.And("ts >= fromUnixTimestamp64Micro(?, 'UTC')", ledger.Within(f.From).UnixMicro())
 	}
 	if !f.To.IsZero() {
-		w.add("ts < fromUnixTimestamp64Micro(?, 'UTC')", ledger.Within(f.To).UnixMicro())
+		w.And("ts < fromUnixTimestamp64Micro(?, 'UTC')", ledger.Within(f.To).UnixMicro())
 	}
 	n := f.Limit
 	if n <= 0 {
 		n = 100
 	}
-	w.args = append(w.args, min(n, entropy.MaxIngest))
-	err := l.query(ctx, "SELECT row, received_at, origin, body FROM {db}.event WHERE "+w.String()+" ORDER BY row LIMIT ?", w.args, func(r driver.Rows) error {
+	w.Args = append(w.Args, min(n, entropy.MaxIngest))
+	err := l.query(ctx, "SELECT row, received_at, origin, body FROM {db}.event WHERE "+w.String()+" ORDER BY row LIMIT ?", w.Args, func(r driver.Rows) error {
 		var e entropy.LedgerEntry
 		var body string
 		if err := r.Scan(&e.Row, &e.ReceivedAt, &e.Origin, &body); err != nil {
@@ -93,19 +75,15 @@ func (l *Ledger) Events(ctx context.Context, f entropy.LedgerFilter) (entropy.Le
 	return page, err
 }
 
-func ofSteps(f ledger.StepFilter) *where {
-	w := new(where)
-	if f.Entity != "" {
-		w.add("entity = ?", f.Entity)
-	}
-	if f.Step != "" {
-		w.add("step = ?", f.Step)
-	}
+func ofSteps(f ledger.StepFilter) *ledger.Where {
+	w := new(ledger.Where)
+	w.Equal("entity", f.Entity)
+	w.Equal("step", f.Step)
 	if !f.From.IsZero() {
-		w.add("hour >= toDateTime64(?, 0, 'UTC')", ledger.HourOf(f.From, 0)*3600)
+		w.And("hour >= toDateTime64(?, 0, 'UTC')", ledger.HourOf(f.From, 0)*3600)
 	}
 	if !f.To.IsZero() {
-		w.add("hour < toDateTime64(?, 0, 'UTC')", ledger.HourOf(f.To, 0)*3600)
+		w.And("hour < toDateTime64(?, 0, 'UTC')", ledger.HourOf(f.To, 0)*3600)
 	}
 	return w
 }
@@ -143,7 +121,7 @@ func (l *Ledger) Steps(ctx context.Context, f ledger.StepFilter) ([]ledger.Step,
 	}
 	w := ofSteps(f)
 	all := []ledger.Step{}
-	err = l.query(ctx, strings.ReplaceAll(stepQuery, "{where}", w.String()), append(w.args, f.Least, f.Limit), func(r driver.Rows) error {
+	err = l.query(ctx, strings.ReplaceAll(stepQuery, "{where}", w.String()), append(w.Args, f.Least, f.Limit), func(r driver.Rows) error {
 		var s ledger.Step
 		var buckets []int8
 		var counts []uint64
@@ -173,7 +151,7 @@ func (l *Ledger) Transitions(ctx context.Context, f ledger.StepFilter) ([]ledger
 	w := ofSteps(f)
 	all := []ledger.Transition{}
 	err = l.query(ctx, "SELECT entity, toString(prev) AS p, toString(step) AS s, sum(n) FROM {db}.transition WHERE "+w.String()+" GROUP BY entity, p, s ORDER BY entity, p, s LIMIT ?",
-		append(w.args, f.Limit), func(r driver.Rows) error {
+		append(w.Args, f.Limit), func(r driver.Rows) error {
 			var t ledger.Transition
 			if err := r.Scan(&t.Entity, &t.From, &t.To, &t.N); err != nil {
 				return err
@@ -184,19 +162,15 @@ func (l *Ledger) Transitions(ctx context.Context, f ledger.StepFilter) ([]ledger
 	return all, err
 }
 
-func ofActions(f entropy.ActionStatsFilter) *where {
-	w := new(where)
-	if f.Command != "" {
-		w.add("command = ?", f.Command)
-	}
-	if f.Tenant != "" {
-		w.add("tenant = ?", f.Tenant)
-	}
+func ofActions(f entropy.ActionStatsFilter) *ledger.Where {
+	w := new(ledger.Where)
+	w.Equal("command", f.Command)
+	w.Equal("tenant", f.Tenant)
 	if !f.From.IsZero() {
-		w.add("requested_at >= fromUnixTimestamp64Micro(?, 'UTC')", f.From.UnixMicro())
+		w.And("requested_at >= fromUnixTimestamp64Micro(?, 'UTC')", f.From.UnixMicro())
 	}
 	if !f.To.IsZero() {
-		w.add("requested_at < fromUnixTimestamp64Micro(?, 'UTC')", f.To.UnixMicro())
+		w.And("requested_at < fromUnixTimestamp64Micro(?, 'UTC')", f.To.UnixMicro())
 	}
 	return w
 }
@@ -206,7 +180,7 @@ func (l *Ledger) ActionStates(ctx context.Context, f entropy.ActionStatsFilter) 
 	w := ofActions(f)
 	all := []ledger.ActionState{}
 	err := l.query(ctx, "SELECT id, command, tenant, correlation, dry_run, state, reason, requested_at, accepted_at, finished_at, triggered_at, retries FROM {db}.action_state_current WHERE "+
-		w.String()+" ORDER BY requested_at, id LIMIT ?", append(w.args, ledger.Limit(f.Limit)), func(r driver.Rows) error {
+		w.String()+" ORDER BY requested_at, id LIMIT ?", append(w.Args, ledger.Limit(f.Limit)), func(r driver.Rows) error {
 		var a ledger.ActionState
 		var dry uint8
 		var state string
@@ -237,7 +211,7 @@ FROM {db}.action_state_current AS s WHERE dry_run = 0 AND {where} GROUP BY comma
 func (l *Ledger) ActionStats(ctx context.Context, f entropy.ActionStatsFilter) ([]entropy.ActionStats, error) {
 	w := ofActions(f)
 	all := []entropy.ActionStats{}
-	err := l.query(ctx, strings.ReplaceAll(statsQuery, "{where}", w.String()), append(w.args, ledger.Limit(f.Limit)), func(r driver.Rows) error {
+	err := l.query(ctx, strings.ReplaceAll(statsQuery, "{where}", w.String()), append(w.Args, ledger.Limit(f.Limit)), func(r driver.Rows) error {
 		var s entropy.ActionStats
 		var toAccept, toRepair float64
 		var kinds []string

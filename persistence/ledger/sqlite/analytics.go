@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/entropy-fabric/entropy"
@@ -13,33 +12,12 @@ import (
 
 var _ ledger.Analytics = (*Ledger)(nil)
 
-// where collects the conditions of a query.
-type where struct {
-	conds []string
-	args  []any
-}
-
-func (w *where) add(cond string, arg any) {
-	w.conds, w.args = append(w.conds, cond), append(w.args, arg)
-}
-
-func (w *where) String() string {
-	if len(w.conds) == 0 {
-		return "true"
-	}
-	return strings.Join(w.conds, " AND ")
-}
-
-func ofSteps(f ledger.StepFilter) *where {
-	w := new(where)
-	if f.Entity != "" {
-		w.add("entity = ?", f.Entity)
-	}
-	if f.Step != "" {
-		w.add("step = ?", f.Step)
-	}
-	w.add("hour >= ?", ledger.HourOf(f.From, math.MinInt64))
-	w.add("hour < ?", ledger.HourOf(f.To, math.MaxInt64))
+func ofSteps(f ledger.StepFilter) *ledger.Where {
+	w := new(ledger.Where)
+	w.Equal("entity", f.Entity)
+	w.Equal("step", f.Step)
+	w.And("hour >= ?", ledger.HourOf(f.From, math.MinInt64))
+	w.And("hour < ?", ledger.HourOf(f.To, math.MaxInt64))
 	return w
 }
 
@@ -50,7 +28,7 @@ func (l *Ledger) Steps(ctx context.Context, f ledger.StepFilter) ([]ledger.Step,
 		return nil, err
 	}
 	w := ofSteps(f)
-	rows, err := l.r.QueryContext(ctx, "SELECT entity, step, hour, bucket, n FROM latency WHERE "+w.String()+" ORDER BY entity, step, hour, bucket", w.args...)
+	rows, err := l.r.QueryContext(ctx, "SELECT entity, step, hour, bucket, n FROM latency WHERE "+w.String()+" ORDER BY entity, step, hour, bucket", w.Args...)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -133,7 +111,7 @@ func (l *Ledger) Transitions(ctx context.Context, f ledger.StepFilter) ([]ledger
 		return nil, err
 	}
 	w := ofSteps(f)
-	rows, err := l.r.QueryContext(ctx, "SELECT entity, prev, step, sum(n) FROM transition WHERE "+w.String()+" GROUP BY entity, prev, step ORDER BY entity, prev, step LIMIT ?", append(w.args, f.Limit)...)
+	rows, err := l.r.QueryContext(ctx, "SELECT entity, prev, step, sum(n) FROM transition WHERE "+w.String()+" GROUP BY entity, prev, step ORDER BY entity, prev, step LIMIT ?", append(w.Args, f.Limit)...)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -149,19 +127,16 @@ func (l *Ledger) Transitions(ctx context.Context, f ledger.StepFilter) ([]ledger
 	return all, classify(rows.Err())
 }
 
-func ofActions(f entropy.ActionStatsFilter) *where {
-	w := &where{conds: []string{"requested IS NOT NULL"}}
-	if f.Command != "" {
-		w.add("command = ?", f.Command)
-	}
-	if f.Tenant != "" {
-		w.add("tenant = ?", f.Tenant)
-	}
+func ofActions(f entropy.ActionStatsFilter) *ledger.Where {
+	w := new(ledger.Where)
+	w.And("requested IS NOT NULL")
+	w.Equal("command", f.Command)
+	w.Equal("tenant", f.Tenant)
 	if !f.From.IsZero() {
-		w.add("requested >= ?", f.From.UnixMicro())
+		w.And("requested >= ?", f.From.UnixMicro())
 	}
 	if !f.To.IsZero() {
-		w.add("requested < ?", f.To.UnixMicro())
+		w.And("requested < ?", f.To.UnixMicro())
 	}
 	return w
 }
@@ -173,7 +148,7 @@ const triggered = "(SELECT max(d.ts) FROM deviation d WHERE d.correlation = acti
 func (l *Ledger) ActionStates(ctx context.Context, f entropy.ActionStatsFilter) ([]ledger.ActionState, error) {
 	w := ofActions(f)
 	rows, err := l.r.QueryContext(ctx, "SELECT id, command, tenant, correlation, dry_run, state, reason, requested, accepted, iif(terminal, ts, NULL), retries, "+triggered+
-		" FROM action WHERE "+w.String()+" ORDER BY requested, id LIMIT ?", append(w.args, ledger.Limit(f.Limit))...)
+		" FROM action WHERE "+w.String()+" ORDER BY requested, id LIMIT ?", append(w.Args, ledger.Limit(f.Limit))...)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -203,11 +178,11 @@ func when(us sql.NullInt64) *time.Time {
 // ActionStats implements [ledger.Analytics].
 func (l *Ledger) ActionStats(ctx context.Context, f entropy.ActionStatsFilter) ([]entropy.ActionStats, error) {
 	w := ofActions(f)
-	w.conds = append(w.conds, "dry_run = 0")
+	w.And("dry_run = 0")
 	rows, err := l.r.QueryContext(ctx, `SELECT command, tenant, count(*), sum(state = 'succeeded'), sum(state = 'failed'), sum(state = 'canceled'), sum(NOT terminal), sum(retries),
 		count(accepted), coalesce(total(accepted - requested), 0), count(repaired), coalesce(total(repaired), 0)
 		FROM (SELECT *, iif(state = 'succeeded', ts - `+triggered+`, NULL) AS repaired FROM action WHERE `+w.String()+`)
-		GROUP BY command, tenant ORDER BY command, tenant LIMIT ?`, append(w.args, ledger.Limit(f.Limit))...)
+		GROUP BY command, tenant ORDER BY command, tenant LIMIT ?`, append(w.Args, ledger.Limit(f.Limit))...)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -229,9 +204,9 @@ func (l *Ledger) ActionStats(ctx context.Context, f entropy.ActionStatsFilter) (
 }
 
 // addErrors adds the taxonomy of errors.
-func (l *Ledger) addErrors(ctx context.Context, w *where, all []entropy.ActionStats) error {
+func (l *Ledger) addErrors(ctx context.Context, w *ledger.Where, all []entropy.ActionStats) error {
 	rows, err := l.r.QueryContext(ctx, "SELECT command, tenant, kind, sum(n) AS total FROM action JOIN action_error USING (id) WHERE "+w.String()+
-		" GROUP BY command, tenant, kind ORDER BY command, tenant, total DESC, kind", w.args...)
+		" GROUP BY command, tenant, kind ORDER BY command, tenant, total DESC, kind", w.Args...)
 	if err != nil {
 		return classify(err)
 	}

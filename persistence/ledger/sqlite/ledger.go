@@ -161,22 +161,19 @@ func (l *Ledger) Relayed(ctx context.Context) (p entropy.Position, err error) {
 // Events returns events by row.
 func (l *Ledger) Events(ctx context.Context, f entropy.LedgerFilter) (entropy.LedgerPage, error) {
 	page := entropy.LedgerPage{Entries: []entropy.LedgerEntry{}, Next: f.After}
-	where, args := []string{"row > ?"}, []any{int64(f.After)}
-	add := func(cond string, arg any) { where, args = append(where, cond), append(args, arg) }
-	if f.Entity != "" {
-		add("entity = ?", f.Entity)
-	}
+	w := new(ledger.Where)
+	w.And("row > ?", int64(f.After))
+	w.Equal("entity", f.Entity)
 	if cond, types := ofTypes(f.Types); cond != "" {
-		where, args = append(where, cond), append(args, types...)
+		w.And(cond, types...)
 	}
 	if !f.From.IsZero() {
-		add("ts >= ?", f.From.UnixMicro())
+		w.And("ts >= ?", f.From.UnixMicro())
 	}
 	if !f.To.IsZero() {
-		add("ts < ?", f.To.UnixMicro())
+		w.And("ts < ?", f.To.UnixMicro())
 	}
-	args = append(args, limit(f.Limit))
-	rows, err := l.r.QueryContext(ctx, "SELECT row, received_at, origin, body FROM event WHERE "+strings.Join(where, " AND ")+" ORDER BY row LIMIT ?", args...)
+	rows, err := l.r.QueryContext(ctx, "SELECT row, received_at, origin, body FROM event WHERE "+w.String()+" ORDER BY row LIMIT ?", append(w.Args, limit(f.Limit))...)
 	if err != nil {
 		return page, classify(err)
 	}
