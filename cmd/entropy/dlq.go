@@ -108,33 +108,32 @@ func deadLetterTable(d *entropy.DeadLetter) *table {
 }
 
 func (a *app) dlqReplayCommand() *cobra.Command {
-	var reason string
-	c := &cobra.Command{Use: "replay ID", Short: "Ask for an action again, and print the ID of the new one", Args: argument(1, 1, "a dead letter's ID")}
-	c.Flags().StringVar(&reason, "reason", "", "why, for people; recorded with the event")
-	return a.command(c, func(ctx context.Context, args []string) error {
-		if err := entropy.ValidateID("dead letter", args[0]); err != nil {
+	var result entropy.ActionResult
+	return a.dlqVerbCommand("replay ID", "Ask for an action again, and print the ID of the new one",
+		func(ctx context.Context, service entropy.Service, id string, op entropy.Operation) (err error) {
+			result, err = service.ReplayDeadLetter(ctx, id, op)
 			return err
-		}
-		service, err := a.connect()
-		if err != nil {
-			return err
-		}
-		op := entropy.Operation{ID: entropy.NewID(), Reason: reason}
-		var result entropy.ActionResult
-		err = (&patience{a: a, limit: sendPatience}).do(ctx, func() (err error) {
-			result, err = service.ReplayDeadLetter(ctx, args[0], op)
-			return err
+		}, func() error {
+			return a.one(result, func() error { return a.printf("%s\n", result.Action.ID) })
 		})
-		if err != nil {
-			return err
-		}
-		return a.one(result, func() error { return a.printf("%s\n", result.Action.ID) })
-	})
 }
 
 func (a *app) dlqDropCommand() *cobra.Command {
+	var d *entropy.DeadLetter
+	return a.dlqVerbCommand("drop ID", "Forget a dead letter",
+		func(ctx context.Context, service entropy.Service, id string, op entropy.Operation) (err error) {
+			d, err = service.DropDeadLetter(ctx, id, op)
+			return err
+		}, func() error {
+			return a.one(d, func() error { return a.printf("%s  %s\n", d.ID, d.State) })
+		})
+}
+
+// dlqVerbCommand makes a command that does something about a dead letter, once, and
+// then shows what came of it.
+func (a *app) dlqVerbCommand(use, short string, do func(context.Context, entropy.Service, string, entropy.Operation) error, show func() error) *cobra.Command {
 	var reason string
-	c := &cobra.Command{Use: "drop ID", Short: "Forget a dead letter", Args: argument(1, 1, "a dead letter's ID")}
+	c := &cobra.Command{Use: use, Short: short, Args: argument(1, 1, "a dead letter's ID")}
 	c.Flags().StringVar(&reason, "reason", "", "why, for people; recorded with the event")
 	return a.command(c, func(ctx context.Context, args []string) error {
 		if err := entropy.ValidateID("dead letter", args[0]); err != nil {
@@ -145,14 +144,9 @@ func (a *app) dlqDropCommand() *cobra.Command {
 			return err
 		}
 		op := entropy.Operation{ID: entropy.NewID(), Reason: reason}
-		var d *entropy.DeadLetter
-		err = (&patience{a: a, limit: sendPatience}).do(ctx, func() (err error) {
-			d, err = service.DropDeadLetter(ctx, args[0], op)
-			return err
-		})
-		if err != nil {
+		if err := (&patience{a: a, limit: sendPatience}).do(ctx, func() error { return do(ctx, service, args[0], op) }); err != nil {
 			return err
 		}
-		return a.one(d, func() error { return a.printf("%s  %s\n", d.ID, d.State) })
+		return show()
 	})
 }

@@ -37,13 +37,7 @@ func (a *app) learn(file string, cfg analyzer.Config) (*analyzer.Analyzer, time.
 		return nil
 	}
 	read := func(r io.Reader) error { return eachLine(r, take) }
-	var err error
-	if file == "-" {
-		err = read(a.stdin)
-	} else {
-		err = reading(file, read)
-	}
-	if err != nil {
+	if err := a.input(file, read); err != nil {
 		return nil, newest, err
 	}
 	h := an.Health()

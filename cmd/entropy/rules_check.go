@@ -178,13 +178,7 @@ func (a *app) deviationRows(ctx context.Context, file string, zone *time.Locatio
 		}
 		return s.Err()
 	}
-	var err error
-	if file == "-" {
-		err = read(a.stdin)
-	} else {
-		err = reading(file, read)
-	}
-	if err != nil {
+	if err := a.input(file, read); err != nil {
 		return nil, err
 	}
 	if len(given) > 0 {

@@ -266,6 +266,14 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
+// input hands a file to f, or the standard input when it is called "-".
+func (a *app) input(file string, f func(io.Reader) error) error {
+	if file == "-" {
+		return f(a.stdin)
+	}
+	return reading(file, f)
+}
+
 // reading opens a file, gunzips it when its name says so, and hands it to f.
 func reading(file string, f func(io.Reader) error) error {
 	in, err := os.Open(file)
