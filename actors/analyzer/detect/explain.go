@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -40,16 +41,7 @@ func Contributions(r *Result, n int) []Contribution {
 		c := &all[i]
 		c.Bits = max(c.Is, 1e-3) * math.Log2(max(c.Is, 1e-3)/max(c.Was, 1e-3))
 	}
-	slices.SortStableFunc(all, func(a, b Contribution) int {
-		da, db := math.Abs(a.Is-a.Was), math.Abs(b.Is-b.Was)
-		switch {
-		case da > db:
-			return -1
-		case da < db:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(all, func(a, b Contribution) int { return cmp.Compare(math.Abs(b.Is-b.Was), math.Abs(a.Is-a.Was)) })
 	return all[:min(n, len(all))]
 }
 

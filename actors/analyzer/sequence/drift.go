@@ -1,6 +1,7 @@
 package sequence
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -276,15 +277,6 @@ func (d *Drift) explain() []Shift {
 		}
 		why = append(why, s)
 	}
-	slices.SortStableFunc(why, func(a, b Shift) int {
-		da, db := math.Abs(a.G), math.Abs(b.G)
-		switch {
-		case da > db:
-			return -1
-		case da < db:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(why, func(a, b Shift) int { return cmp.Compare(math.Abs(b.G), math.Abs(a.G)) })
 	return why[:min(3, len(why))]
 }

@@ -198,6 +198,7 @@ func firstInside(pid int) bool {
 	return false
 }
 
+// killIf sends KILL by signalIf.
 func killIf(pid int, check func() bool) { signalIf(pid, unix.SIGKILL, check) }
 
 // signalIf sends a signal to a process if it still is the one that check knows: the

@@ -97,9 +97,6 @@ func (s *Server) Stop() {
 // URL returns the server's address, without credentials.
 func (s *Server) URL() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.opts.Port) }
 
-// Port returns the server's port on 127.0.0.1.
-func (s *Server) Port() int { return s.opts.Port }
-
 // Conn returns the control plane's own connection.
 func (s *Server) Conn() *nats.Conn { return s.nc }
 
